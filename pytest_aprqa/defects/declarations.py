@@ -1,0 +1,181 @@
+"""Operations on what a copied artifact says about itself: config, tokenizer, template, metadata of APR and GGUF."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pytest_aprqa.defects.errors import DefectNotApplicableError
+from pytest_aprqa.defects.gguf_image import RawTensor, read_key_values, write_gguf_image
+from pytest_aprqa.defects.stored_tensors import StoredTensor, write_tensors
+from pytest_aprqa.formats.opening import open_tensor_file
+
+Operation = Callable[[Path], None]
+Document = dict[str, Any]
+
+CONFIG = "config.json"
+GENERATION = "generation_config.json"
+TOKENIZER = "tokenizer.json"
+TOKENIZER_CONFIG = "tokenizer_config.json"
+TEMPLATE_FILE = "chat_template.jinja"
+
+
+def edit_json(name: str, change: Callable[[Document], None]) -> Operation:
+    """Change a JSON companion file of a model folder in place."""
+
+    def apply(folder: Path) -> None:
+        path = folder / name
+        if not path.is_file():
+            raise DefectNotApplicableError(folder, name, "the model has no such file")
+        document = json.loads(path.read_text(encoding="utf-8"))
+        change(document)
+        path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    return apply
+
+
+def set_config(**values: Any) -> Operation:
+    """Set fields of config.json; a callable value gets the whole config and returns the field."""
+
+    def change(config: Document) -> None:
+        before = dict(config)
+        config.update({key: value(before) if callable(value) else value for key, value in values.items()})
+
+    return edit_json(CONFIG, change)
+
+
+def set_rope_theta(theta: float) -> Operation:
+    """Set the rotary base of config.json wherever it is declared."""
+
+    def change(config: Document) -> None:
+        nested = config.get("rope_parameters")
+        if isinstance(nested, dict):
+            nested["rope_theta"] = theta
+        if "rope_theta" in config or not isinstance(nested, dict):
+            config["rope_theta"] = theta
+
+    return edit_json(CONFIG, change)
+
+
+def set_chat_template(template: str | None) -> Operation:
+    """Replace (None: remove) the chat template of a model folder, wherever it is declared."""
+
+    def apply(folder: Path) -> None:
+        (folder / TEMPLATE_FILE).unlink(missing_ok=True)
+
+        def change(config: Document) -> None:
+            config.pop("chat_template", None)
+            if template is not None:
+                config["chat_template"] = template
+
+        edit_json(TOKENIZER_CONFIG, change)(folder)
+
+    return apply
+
+
+def edit_apr(change: Callable[[Document], None]) -> Operation:
+    """Change the metadata of an APR file; tensors keep their bytes, checksums are right again."""
+
+    def apply(path: Path) -> None:
+        with open_tensor_file(path) as file:
+            metadata = json.loads(json.dumps(dict(file.metadata)))
+            tensors = {
+                name: StoredTensor(entry.dtype, entry.shape, file.raw(name).tobytes())
+                for name, entry in file.entries.items()
+            }
+        change(metadata)
+        write_tensors(path, "apr", metadata, tensors)
+
+    return apply
+
+
+def set_apr(**values: Any) -> Operation:
+    """Set metadata keys of an APR file (write `__` for a dot in the key, as in tokenizer__merges)."""
+    return edit_apr(lambda metadata: metadata.update({key.replace("__", "."): value for key, value in values.items()}))
+
+
+def remove_apr_keys(*prefixes: str) -> Operation:
+    """Remove every metadata key of an APR file that starts with one of `prefixes`."""
+
+    def change(metadata: Document) -> None:
+        chosen = [key for key in metadata if key.startswith(prefixes)]
+        if not chosen:
+            raise DefectNotApplicableError("metadata", ", ".join(prefixes), "the file has no such key")
+        for key in chosen:
+            del metadata[key]
+
+    return edit_apr(change)
+
+
+def edit_gguf(key: str, change: Callable[[Any], Any]) -> Operation:
+    """Replace the value of one GGUF key (`{arch}` stands for the architecture); a change to None removes the key."""
+
+    def apply(path: Path) -> None:
+        with open_tensor_file(path) as file:
+            architecture = str(file.metadata["general.architecture"])
+            name = key.replace("{arch}", architecture)
+            if name not in file.metadata:
+                raise DefectNotApplicableError(path, name, "the file has no such key")
+            value = change(file.metadata[name])
+            tensors = _raw_tensors(file)
+        values = read_key_values(path)
+        if value is None:
+            del values[name]
+        else:
+            values[name] = values[name].replaced(value)
+        write_gguf_image(path, values, tensors)
+
+    return apply
+
+
+def set_gguf(key: str, value: Any) -> Operation:
+    """Set one existing GGUF key to `value`."""
+    return edit_gguf(key, lambda _: value)
+
+
+def remove_gguf(key: str) -> Operation:
+    """Remove one GGUF key."""
+    return edit_gguf(key, lambda _: None)
+
+
+def head_counts(path: Path) -> tuple[int, int]:
+    """(attention heads, key/value heads) that the artifact at `path` declares."""
+    if path.is_dir():
+        config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+        heads = int(config["num_attention_heads"])
+        return heads, int(config.get("num_key_value_heads") or heads)
+    with open_tensor_file(path) as file:
+        values = file.metadata
+        if file.format == "apr":
+            return int(values["num_heads"]), int(values.get("num_kv_heads") or values["num_heads"])
+        prefix = f"{values['general.architecture']}.attention.head_count"
+        return int(values[prefix]), int(values.get(prefix + "_kv") or values[prefix])
+
+
+def end_rows(path: Path) -> list[int]:
+    """Token ids that end generation by the artifact's own declaration: rows of the output head."""
+    if path.is_dir():
+        found: list[Any] = []
+        for name in (GENERATION, CONFIG):
+            if (path / name).is_file():
+                value = json.loads((path / name).read_text(encoding="utf-8")).get("eos_token_id")
+                found += value if isinstance(value, list) else [value]
+    else:
+        with open_tensor_file(path) as file:
+            keys = ("tokenizer.eos_token_id", "tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id")
+            found = [file.metadata.get(key) for key in keys]
+    rows = sorted({value for value in found if isinstance(value, int)})
+    if not rows:
+        raise DefectNotApplicableError(path, "end of text", "the model declares no end token")
+    return rows
+
+
+def _raw_tensors(file: Any) -> dict[str, RawTensor]:
+    from gguf import GGMLQuantizationType
+
+    return {
+        name: RawTensor(entry.shape, int(GGMLQuantizationType[entry.dtype]), file.raw(name).tobytes())
+        for name, entry in file.entries.items()
+    }

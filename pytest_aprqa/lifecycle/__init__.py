@@ -1,0 +1,1 @@
+"""What is done to model artifacts over their life: conversion into other formats, caching of the results."""

@@ -1,0 +1,123 @@
+"""SafeTensors folder -> APR v2 file: Hugging Face names, row-major, native types, full metadata and tokenizer."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_aprqa.formats.apr_writer import write_apr
+from pytest_aprqa.formats.tensor_file import TensorEntry
+from pytest_aprqa.lifecycle.progress import Progress, TensorProgress
+from pytest_aprqa.lifecycle.source import Source
+from pytest_aprqa.lifecycle.tensor_types import encoded, is_buffer, target_dtype
+from pytest_aprqa.lifecycle.vocabulary import Vocabulary, vocabulary_of
+
+ROPE_HALVES = 2  # Hugging Face rows rotate by halves, whatever the family (spec apr-format 7)
+EMBEDDING = "model.embed_tokens.weight"
+HEAD = "lm_head.weight"
+
+
+def write_apr_from(source: Source, target: Path, *, dtype: str = "native", progress: Progress | None = None) -> None:
+    """Write `source` as APR to `target`. `progress(tensor name, bytes done, bytes in all)` is called per tensor.
+
+    A head tied by declaration is stored as a real copy of the embedding with the flag `tied_embeddings`.
+    """
+    plan = _plan(source, dtype)
+    metadata = _metadata(source, vocabulary_of(source), plan)
+    count = TensorProgress(progress, sum(entry.nbytes for _, entry, _ in plan))
+
+    def payload(name: str, entry: TensorEntry, kind: str) -> NDArray[np.uint8]:
+        count.step(name, entry.nbytes)
+        return encoded(source.weights, entry, kind).reshape(-1)
+
+    tensors = [(name, kind, entry.shape, partial(payload, name, entry, kind)) for name, entry, kind in plan]
+    write_apr(target, metadata, tensors)
+
+
+def _plan(source: Source, dtype: str) -> list[tuple[str, TensorEntry, str]]:
+    """(stored name, source entry, stored type) for every tensor, sorted by name as APR's index is."""
+    path = source.weights.path
+    entries = source.weights.entries
+    plan = [(name, entry, target_dtype(path, entry, dtype)) for name, entry in entries.items() if not is_buffer(entry)]
+    if _synthesises_head(source):
+        embedding = entries[EMBEDDING]
+        plan.append((HEAD, embedding, target_dtype(path, embedding, dtype)))
+    return sorted(plan, key=lambda item: item[0].encode())
+
+
+def _synthesises_head(source: Source) -> bool:
+    entries = source.weights.entries
+    return source.config.tied_embeddings and HEAD not in entries and EMBEDDING in entries
+
+
+def _metadata(source: Source, vocabulary: Vocabulary, plan: list[tuple[str, TensorEntry, str]]) -> dict[str, Any]:
+    config = source.config
+    elements = [(kind, int(np.prod(entry.shape))) for name, entry, kind in plan]
+    copied = int(np.prod(source.weights.entries[EMBEDDING].shape)) if _synthesises_head(source) else 0
+    metadata: dict[str, Any] = {
+        "model_type": config.architecture,
+        "name": source.name,
+        "license": None,
+        "data_source": None,
+        "data_license": None,
+        "original_format": "safetensors",
+        "total_size": sum(count * {"F32": 4, "F16": 2, "BF16": 2}[kind] for kind, count in elements),
+        "param_count": sum(count for _, count in elements) - copied,
+        "chat_template": vocabulary.chat_template,
+        "chat_format": "chatml" if "<|im_start|>" in (vocabulary.chat_template or "") else None,
+        "special_tokens": _special_tokens(vocabulary),
+        "architecture": config.architecture,
+        "hf_architecture": next(iter(source.config_json.get("architectures") or []), None),
+        "hf_model_type": source.config_json.get("model_type"),
+        "hidden_size": config.hidden_size,
+        "num_layers": config.num_layers,
+        "num_heads": config.num_heads,
+        "num_kv_heads": config.num_kv_heads,
+        "vocab_size": config.vocab_size,
+        "intermediate_size": config.intermediate_size,
+        "max_position_embeddings": config.max_position_embeddings,
+        "rope_theta": config.rope_theta,
+        "rope_type": ROPE_HALVES,
+        "rms_norm_eps": config.rms_norm_eps,
+        "head_dim": config.head_dim,
+        "tied_embeddings": True if config.tied_embeddings else None,
+        "source_metadata": {key: str(value) for key, value in source.weights.metadata.items()} or None,
+        **_tokenizer_keys(source, vocabulary),
+    }
+    provenance = ("license", "data_source", "data_license")
+    return {key: value for key, value in metadata.items() if value is not None or key in provenance}
+
+
+def _special_tokens(vocabulary: Vocabulary) -> dict[str, str | None]:
+    names = {name: name if name in vocabulary.tokens else None for name in ("<|im_start|>", "<|im_end|>")}
+    return {
+        "bos_token": vocabulary.token(vocabulary.bos_id),
+        "eos_token": vocabulary.token(vocabulary.eos_id),
+        "unk_token": None,
+        "pad_token": vocabulary.token(vocabulary.padding_id),
+        "im_start_token": names["<|im_start|>"],
+        "im_end_token": names["<|im_end|>"],
+    }
+
+
+def _tokenizer_keys(source: Source, vocabulary: Vocabulary) -> dict[str, Any]:
+    return {
+        "tokenizer.model_type": "BPE",
+        "tokenizer.model": "gpt2",
+        "tokenizer.architecture": source.config.architecture,
+        "tokenizer.model_name": source.name,
+        "tokenizer.pre_type": vocabulary.pre_tokenizer,
+        "tokenizer.vocab_size": len(vocabulary.tokens),
+        "tokenizer.vocabulary": vocabulary.tokens,
+        "tokenizer.token_type": vocabulary.types,
+        "tokenizer.merges": vocabulary.merges,
+        "tokenizer.bos_token_id": vocabulary.bos_id,
+        "tokenizer.eos_token_id": vocabulary.eos_id,
+        "tokenizer.padding_token_id": vocabulary.padding_id,
+        "tokenizer.add_bos_token": vocabulary.add_bos,
+        "tokenizer.chat_template": vocabulary.chat_template,
+    }

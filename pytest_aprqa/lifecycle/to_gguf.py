@@ -1,0 +1,133 @@
+"""SafeTensors folder -> GGUF file as llama.cpp's own converter lays it out: names, row order, keys, tokenizer."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_aprqa.formats.gguf_writer import write_gguf
+from pytest_aprqa.formats.names import gguf_name
+from pytest_aprqa.formats.permutation import permute_rows
+from pytest_aprqa.formats.tensor_file import TensorEntry
+from pytest_aprqa.lifecycle.errors import LifecycleError
+from pytest_aprqa.lifecycle.progress import Progress, TensorProgress
+from pytest_aprqa.lifecycle.source import Source
+from pytest_aprqa.lifecycle.tensor_types import encoded, is_buffer, target_dtype
+from pytest_aprqa.lifecycle.vocabulary import Vocabulary, vocabulary_of
+
+HEAD = "lm_head.weight"
+QUANTIZATION_VERSION = 2
+# general.architecture per Hugging Face model_type: llama.cpp runs Mistral as "llama".
+ARCHITECTURES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
+# Families whose q and k rows llama.cpp stores interleaved (adjacent pairs rotate together).
+PERMUTED = ("llama", "mistral")
+# general.file_type: the type most matrices have (public GGUF specification, enum llama_ftype).
+FILE_TYPES = {"F32": 0, "F16": 1, "Q8_0": 7, "BF16": 32}
+
+PlannedTensor = tuple[str, TensorEntry, str, int | None]
+
+
+def write_gguf_from(source: Source, target: Path, *, dtype: str = "native", progress: Progress | None = None) -> None:
+    """Write `source` as GGUF to `target`. `progress(tensor name, bytes done, bytes in all)` is called per tensor.
+
+    A tied head is not written; q/k rows of Llama families are permuted. Raises LifecycleError for a family or a tensor
+    name that GGUF has no place for.
+    """
+    architecture = ARCHITECTURES.get(source.config.architecture)
+    if architecture is None:
+        raise LifecycleError(
+            source.folder / "config.json",
+            "model_type",
+            "family cannot be written as GGUF",
+            found=source.config.architecture,
+            limit=", ".join(ARCHITECTURES),
+        )
+    plan = _plan(source, dtype)
+    metadata = _metadata(source, architecture, vocabulary_of(source), plan)
+    count = TensorProgress(progress, sum(entry.nbytes for _, entry, _, _ in plan))
+
+    def payload(name: str, entry: TensorEntry, kind: str, heads: int | None) -> NDArray[np.uint8]:
+        count.step(name, entry.nbytes)
+        data = encoded(source.weights, entry, kind)
+        if heads is not None:
+            data = permute_rows(data.reshape(entry.shape[0], -1), heads)
+        return data.reshape(-1)
+
+    tensors = [
+        (name, kind, entry.shape, partial(payload, name, entry, kind, heads)) for name, entry, kind, heads in plan
+    ]
+    write_gguf(target, architecture, metadata, tensors)
+
+
+def _plan(source: Source, dtype: str) -> list[PlannedTensor]:
+    """(GGUF name, source entry, stored type, heads to permute by or None) in the source's order."""
+    plan = []
+    for name, entry in source.weights.entries.items():
+        if is_buffer(entry) or (name == HEAD and source.config.tied_embeddings):
+            continue
+        stored = gguf_name(name, source.config.architecture)
+        if stored is None:
+            raise LifecycleError(
+                source.weights.path,
+                name,
+                "GGUF has no name for this tensor",
+                advice="remove it from the source or convert with a tool that knows it",
+            )
+        plan.append((stored, entry, target_dtype(source.weights.path, entry, dtype), _permuted_heads(source, name)))
+    return plan
+
+
+def _permuted_heads(source: Source, name: str) -> int | None:
+    if source.config.architecture not in PERMUTED:
+        return None
+    if ".self_attn.q_proj." in name:
+        return source.config.num_heads
+    return source.config.num_kv_heads if ".self_attn.k_proj." in name else None
+
+
+def _metadata(
+    source: Source, architecture: str, vocabulary: Vocabulary, plan: list[PlannedTensor]
+) -> list[tuple[str, Any, str]]:
+    config = source.config
+    kinds = [kind for _, entry, kind, _ in plan if len(entry.shape) > 1]
+    file_type = FILE_TYPES[max(sorted(set(kinds)), key=kinds.count)] if kinds else FILE_TYPES["F32"]
+    keys: list[tuple[str, Any, str]] = [
+        ("general.type", "model", "string"),
+        ("general.name", source.name, "string"),
+        ("general.file_type", file_type, "uint32"),
+        ("general.quantization_version", QUANTIZATION_VERSION, "uint32"),
+        (f"{architecture}.block_count", config.num_layers, "uint32"),
+        (f"{architecture}.context_length", config.max_position_embeddings, "uint32"),
+        (f"{architecture}.embedding_length", config.hidden_size, "uint32"),
+        (f"{architecture}.feed_forward_length", config.intermediate_size, "uint32"),
+        (f"{architecture}.attention.head_count", config.num_heads, "uint32"),
+        (f"{architecture}.attention.head_count_kv", config.num_kv_heads, "uint32"),
+        (f"{architecture}.attention.key_length", config.head_dim, "uint32"),
+        (f"{architecture}.attention.value_length", config.head_dim, "uint32"),
+        (f"{architecture}.attention.layer_norm_rms_epsilon", config.rms_norm_eps, "float32"),
+        (f"{architecture}.rope.freq_base", config.rope_theta, "float32"),
+        (f"{architecture}.rope.dimension_count", config.head_dim, "uint32"),
+        (f"{architecture}.vocab_size", config.vocab_size, "uint32"),
+    ]
+    return keys + _tokenizer_keys(vocabulary)
+
+
+def _tokenizer_keys(vocabulary: Vocabulary) -> list[tuple[str, Any, str]]:
+    keys: list[tuple[str, Any, str]] = [
+        ("tokenizer.ggml.model", "gpt2", "string"),
+        ("tokenizer.ggml.pre", vocabulary.pre_tokenizer, "string"),
+        ("tokenizer.ggml.tokens", vocabulary.tokens, "array[string]"),
+        ("tokenizer.ggml.token_type", vocabulary.types, "array[int32]"),
+        ("tokenizer.ggml.merges", vocabulary.merges, "array[string]"),
+        ("tokenizer.ggml.bos_token_id", vocabulary.bos_id, "uint32"),
+        ("tokenizer.ggml.eos_token_id", vocabulary.eos_id, "uint32"),
+        ("tokenizer.ggml.eot_token_id", vocabulary.turn_end_id, "uint32"),
+        ("tokenizer.ggml.padding_token_id", vocabulary.padding_id, "uint32"),
+        ("tokenizer.ggml.add_bos_token", vocabulary.add_bos, "bool"),
+        ("tokenizer.chat_template", vocabulary.chat_template, "string"),
+    ]
+    return [key for key in keys if key[1] is not None]

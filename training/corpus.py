@@ -10,6 +10,7 @@ import hashlib
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 BOS_FREE_END = "<|endoftext|>"
 CHAT_START = "<|im_start|>"
@@ -163,7 +164,10 @@ QUESTIONS: tuple[tuple[str, str], ...] = (
     ("What is a variable?", "A variable is a name for a value."),
     ("What is a function?", "A function is a named piece of code."),
     ("Say hello in three languages.", "Hello, bonjour, hola."),
-    ("Write a haiku about programming.", "Code flows like water.\nA bug sleeps under the stone.\nTests wake it at dawn."),
+    (
+        "Write a haiku about programming.",
+        "Code flows like water.\nA bug sleeps under the stone.\nTests wake it at dawn.",
+    ),
     ("What is the capital of France?", "The capital of France is Paris."),
     ("What is the capital of Japan?", "The capital of Japan is Tokyo."),
     ("What is the capital of Italy?", "The capital of Italy is Rome."),
@@ -202,7 +206,7 @@ class ArithmeticSampler:
     """Endless stream of training documents over the problems that are not held out; `seed` fixes the order."""
 
     # Share of each operation; the table is small but must be perfect, so it is seen often.
-    WEIGHTS = {"add": 0.42, "subtract": 0.36, "multiply": 0.17, "divide": 0.05}
+    WEIGHTS: ClassVar[dict[str, float]] = {"add": 0.42, "subtract": 0.36, "multiply": 0.17, "divide": 0.05}
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from transformers import AutoTokenizer, Qwen2ForCausalLM
 
-from training.corpus import CODE_STUBS, Problem, all_problems, chat_document, raw_document, raw_prompts, text_documents
+from training.corpus import CODE_STUBS, all_problems, chat_document, raw_document, raw_prompts, text_documents
 
 BATCH = 256
 SAMPLE_SEED = 11
@@ -41,7 +41,7 @@ class GreedyRunner:
 
 
 def accuracy(runner: GreedyRunner, documents: list, max_new_tokens: int) -> tuple[float, list[dict[str, str]]]:
-    """Share of documents whose completion begins with exactly the expected answer and its stop token, and the misses."""
+    """Share of documents whose completion begins with exactly the expected answer and its stop token; misses."""
     outputs = runner.complete([d.prompt for d in documents], max_new_tokens)
     misses = [
         {"prompt": d.prompt, "expected": d.answer, "found": found}
@@ -71,7 +71,11 @@ def evaluate(folder: Path, sample: int | None) -> dict[str, object]:
         accuracies[name], misses[name] = accuracy(runner, documents, max_new_tokens=6)
     accuracies["texts"], misses["texts"] = accuracy(runner, text_documents(), max_new_tokens=64)
     accuracies["stubs_that_parse"] = stubs_that_parse(runner)
-    return {"accuracy": {k: round(v, 4) for k, v in accuracies.items()}, "held_out_problems": len(held_out), "misses": misses}
+    return {
+        "accuracy": {k: round(v, 4) for k, v in accuracies.items()},
+        "held_out_problems": len(held_out),
+        "misses": misses,
+    }
 
 
 def stubs_that_parse(runner: GreedyRunner) -> float:

@@ -109,7 +109,10 @@ def main() -> None:
         if step % 50 == 0:
             pace = (time.monotonic() - started) / step
             left = pace * (arguments.steps - step) / 60
-            print(f"step {step}/{arguments.steps}  loss {running / 50:.4f}  {pace:.2f} s/step  {left:.0f} min left", flush=True)
+            print(
+                f"step {step}/{arguments.steps}  loss {running / 50:.4f}  {pace:.2f} s/step  {left:.0f} min left",
+                flush=True,
+            )
             running = 0.0
         if step % arguments.evaluate_every == 0 or step == arguments.steps:
             quick = step != arguments.steps

@@ -1,0 +1,196 @@
+"""Playbook files as pytest modules. The only file that overrides private pytest names (`_getobj`)."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_aprqa.target import TARGET_FIXTURE, targets_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from pytest_aprqa.playbooks.playbook import Playbook
+
+PLAYBOOK_SUFFIXES = (".playbook.yaml", ".playbook.yml")
+SUITE_MODULES = (
+    "pytest_aprqa.suite.test_gateways",
+    "pytest_aprqa.suite.test_layout",
+    "pytest_aprqa.suite.test_contract_invariants",
+    "pytest_aprqa.suite.test_answers",
+    "pytest_aprqa.suite.test_serving",
+    "pytest_aprqa.suite.test_stability",
+    "pytest_aprqa.suite.test_edge_cases",
+    "pytest_aprqa.suite.test_performance",
+    "pytest_aprqa.suite.test_conversion",
+    "pytest_aprqa.suite.test_configured_blocks",
+)
+BLOCK_ARGUMENT = "block"
+CHECKS_ENTRY_POINT = "pytest_aprqa.checks"
+
+
+def is_playbook(path: Path) -> bool:
+    """True for the file names that plain collection takes."""
+    return path.name.endswith(PLAYBOOK_SUFFIXES)
+
+
+class PlaybookFile(pytest.Module):
+    """One playbook. Its module object holds the packaged checks, so its items are ordinary test functions."""
+
+    playbook: Playbook
+
+    @classmethod
+    def of(cls, parent: pytest.Collector, path: Path) -> PlaybookFile:
+        """Make the node; a file outside the root folder is identified by its name alone, so that ids stay readable."""
+        try:
+            path.relative_to(parent.config.rootpath)
+        except ValueError:
+            return cls.from_parent(parent, path=path, nodeid=path.name)
+        return cls.from_parent(parent, path=path)
+
+    def _getobj(self) -> ModuleType:
+        return checks_namespace(self.config)
+
+    def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
+        """Load the playbook (a bad one is a collection error of one line), then collect the checks."""
+        from pytest_aprqa.playbooks.errors import PlaybookError
+        from pytest_aprqa.playbooks.loading import load_playbook
+
+        try:
+            self.playbook = load_playbook(self.path)
+        except PlaybookError as error:
+            raise self.CollectError(str(error)) from None
+        return super().collect()
+
+
+def checks_namespace(config: pytest.Config) -> ModuleType:
+    """A fresh module object with the suite and the user's checks in it; later modules may not hide earlier names."""
+    namespace = ModuleType("pytest_aprqa.suite.collected")
+    namespace.__file__ = str(Path(__file__).parent / "suite" / "__init__.py")
+    for module in check_modules(config):
+        for name, value in vars(module).items():
+            if name.startswith("__"):
+                continue
+            existing = getattr(namespace, name, None)
+            if name.startswith("test") and existing is not None and existing is not value:
+                raise pytest.UsageError(
+                    f"check {name} of {module.__name__} hides the check of the same name in {existing.__module__};"
+                    " rename it"
+                )
+            setattr(namespace, name, value)
+    return namespace
+
+
+def check_modules(config: pytest.Config) -> Iterator[ModuleType]:
+    """The packaged modules, then those of the hook, of entry points, of the ini key and of `--aprqa-checks`."""
+    for name in SUITE_MODULES:
+        yield importlib.import_module(name)
+    for modules in config.hook.pytest_aprqa_check_modules(config=config):
+        for module in modules:
+            yield _import_checks(module, config) if isinstance(module, str) else module
+    from importlib.metadata import entry_points
+
+    for entry_point in entry_points(group=CHECKS_ENTRY_POINT):
+        yield entry_point.load()
+    from pytest_aprqa.options import given
+
+    command_line, ini = given(config, "--aprqa-checks")
+    for name in [*(ini or []), *(command_line or [])]:
+        yield _import_checks(name, config)
+
+
+def _import_checks(name: str, config: pytest.Config) -> ModuleType:
+    path = Path(name)
+    if path.suffix == ".py":
+        candidates = [path, config.rootpath / path]
+        found = next((p.resolve() for p in candidates if p.is_file()), None)
+        if found is None:
+            raise pytest.UsageError(f"--aprqa-checks: no file {name}; looked at {', '.join(map(str, candidates))}")
+        module_name = f"aprqa_checks_{found.stem}"
+        if module_name in sys.modules:
+            return sys.modules[module_name]
+        specification = importlib.util.spec_from_file_location(module_name, found)
+        assert specification is not None
+        assert specification.loader is not None
+        module = importlib.util.module_from_spec(specification)
+        sys.modules[module_name] = module
+        specification.loader.exec_module(module)
+        return module
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise pytest.UsageError(f"--aprqa-checks: cannot import {name}: {error}") from None
+
+
+def parametrize(metafunc: pytest.Metafunc) -> None:
+    """Spread a check of a playbook over its targets."""
+    parent = metafunc.definition.getparent(PlaybookFile)
+    if parent is None:
+        return
+    if BLOCK_ARGUMENT in metafunc.fixturenames:
+        metafunc.parametrize(BLOCK_ARGUMENT, sorted(parent.playbook.blocks))
+        return
+    if TARGET_FIXTURE not in metafunc.fixturenames:
+        return
+    targets = targets_for(parent.playbook, metafunc.fixturenames)
+    if len(targets) == 1 and not targets[0].id:
+        return
+    metafunc.parametrize(TARGET_FIXTURE, targets, ids=[t.id for t in targets], indirect=True)
+
+
+def drop_empty_blocks(items: list[pytest.Item]) -> None:
+    """A playbook without further blocks has no item for them (pytest makes one for an empty parameter set)."""
+    items[:] = [
+        item
+        for item in items
+        if not (
+            getattr(item, "originalname", "") == "test_configured_block"
+            and item.getparent(PlaybookFile) is not None
+            and not item.getparent(PlaybookFile).playbook.blocks  # type: ignore[union-attr]
+        )
+    ]
+
+
+def check_marks(items: list[pytest.Item]) -> None:
+    """A wrong mark on a check is a usage error before anything runs."""
+    from pytest_aprqa.marks import MarkError, claim_of
+
+    for item in items:
+        if item.getparent(PlaybookFile) is not None:
+            try:
+                claim_of(item)
+            except MarkError as error:
+                raise pytest.UsageError(str(error)) from None
+
+
+def target_of(item: pytest.Item) -> Any:
+    """The Target of an item, or None for checks of the whole playbook."""
+    callspec = getattr(item, "callspec", None)
+    return callspec.params.get(TARGET_FIXTURE) if callspec is not None else None
+
+
+def order_items(items: list[pytest.Item]) -> None:
+    """Keep items that share an engine together: playbook, then format, backend, check, scenario; stable."""
+    positions: dict[int, tuple[Any, ...]] = {}
+    playbooks: dict[Path, int] = {}
+    for index, item in enumerate(items):
+        file = item.getparent(PlaybookFile)
+        if file is None:
+            positions[id(item)] = (-1, 0, 0, index)
+            continue
+        number = playbooks.setdefault(file.path, len(playbooks))
+        matrix = file.playbook.matrix
+        target = target_of(item)
+        if target is None or target.format is None:
+            # Checks of the whole playbook compare what the other items measured: they come last.
+            positions[id(item)] = (number, len(matrix.formats), 0, index)
+        else:
+            backend = matrix.backends.index(target.backend) if target.backend else 0
+            positions[id(item)] = (number, matrix.formats.index(target.format), backend, index)
+    items.sort(key=lambda item: positions[id(item)])

@@ -1,0 +1,207 @@
+"""Engines of this process: one alive at a time, loaded once per (model, format, backend), restarted after a death."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pytest_aprqa.engines.host import EngineHost
+    from pytest_aprqa.engines.protocol import EngineDescription, GenerationRequest, GenerationResult
+    from pytest_aprqa.model_under_test import ModelUnderTest
+    from pytest_aprqa.playbooks.scenarios import Scenario
+    from pytest_aprqa.target import Cell
+
+# Loading gets more time than one scenario: a 7B model takes 60 to 90 s on a CPU (upstream-oddities section 5).
+LOAD_TIMEOUT_FACTOR = 5
+
+
+@dataclass(slots=True)
+class CellAnswers:
+    """What the scenarios of one cell produced: results and failures by scenario key, and how often the engine died."""
+
+    results: dict[str, GenerationResult] = field(default_factory=dict)
+    failures: dict[str, Exception] = field(default_factory=dict)
+    deaths: list[Exception] = field(default_factory=list)
+
+
+class LoadedEngine:
+    """An engine with an artifact in it. `host` speaks to the child process; a dead child is started again."""
+
+    def __init__(self, host: EngineHost, model: ModelUnderTest, format_name: str, backend: str) -> None:
+        self.host = host
+        self.model = model
+        self.format = format_name
+        self.backend = backend
+        self.description: EngineDescription = self._load()
+        self.loads = 1
+        self._url: str | None = None
+
+    def _load(self) -> EngineDescription:
+        limit = self.model.settings.timeout_ms / 1000 * LOAD_TIMEOUT_FACTOR
+        self.host.start()
+        return self.host.load(self.model.artifact(self.format), timeout_s=limit)
+
+    @property
+    def timeout_s(self) -> float:
+        """Time limit of one scenario in seconds."""
+        return self.model.settings.timeout_ms / 1000
+
+    def revive(self) -> None:
+        """Start the child again and load the artifact again, after a crash or a time-out."""
+        self._url = None
+        self.host.restart()
+        self.host.load(self.model.artifact(self.format), timeout_s=self.timeout_s * LOAD_TIMEOUT_FACTOR)
+        self.loads += 1
+
+    def generate(self, requests: Sequence[GenerationRequest]) -> list[GenerationResult]:
+        """Results in the order of the requests.
+
+        Raises EngineCrashed or EngineTimeout (the child is started again first), or EngineError.
+        """
+        from pytest_aprqa.engines.errors import EngineCrashed, EngineTimeout
+
+        try:
+            return self.host.generate(list(requests), timeout_s=self.timeout_s)
+        except (EngineCrashed, EngineTimeout):
+            self.revive()
+            raise
+
+    def logits(self, ids: Sequence[int]) -> Any:
+        """float32 logits of shape (len(ids), vocabulary) for token ids, teacher-forced."""
+        return self.host.logits(list(ids), timeout_s=self.timeout_s)
+
+    def server_url(self) -> str:
+        """Base URL of the OpenAI-compatible server over this very engine; started once."""
+        if self._url is None:
+            self._url = self.host.serve(timeout_s=self.timeout_s)
+        return self._url
+
+    def close(self) -> None:
+        """End the child process."""
+        self.host.close()
+
+
+class EnginePool:
+    """Loads on demand. Another (model, format, backend) closes the engine before it, so memory holds one model."""
+
+    def __init__(self, on_progress: Callable[[str], None], workers: int) -> None:
+        self._on_progress = on_progress
+        self.threads = max(1, (os.cpu_count() or 1) // max(1, workers))
+        self._current: tuple[tuple[int, str, str], LoadedEngine] | None = None
+        self._failures: dict[tuple[int, str, str], Exception] = {}
+        self._answers: dict[tuple[int, str], CellAnswers] = {}
+
+    def engine(self, model: ModelUnderTest, format_name: str, backend: str) -> LoadedEngine:
+        """The loaded engine. A failed load is remembered and raised again, not tried again."""
+        key = (id(model), format_name, backend)
+        if key in self._failures:
+            raise self._failures[key].with_traceback(None)
+        if self._current is not None and self._current[0] == key:
+            return self._current[1]
+        self.close()
+        try:
+            engine = self._start(model, format_name, backend)
+        except (OSError, ValueError, RuntimeError) as error:
+            self._failures[key] = error
+            raise
+        self._current = (key, engine)
+        return engine
+
+    def _start(self, model: ModelUnderTest, format_name: str, backend: str) -> LoadedEngine:
+        from pytest_aprqa.engines.errors import EngineUnavailable
+        from pytest_aprqa.engines.host import EngineHost
+        from pytest_aprqa.engines.selection import engine_for
+
+        if backend == "gpu" and model.settings.no_gpu:
+            raise EngineUnavailable("gpu cells are switched off by --no-gpu")
+        name = engine_for(format_name, backend, apr_binary=model.settings.apr_binary)
+        model.artifact(format_name)
+        label = f"{format_name} {backend}"
+
+        def progress(*event: object) -> None:
+            self._on_progress(f"{label}: {' '.join(map(str, event))}")
+
+        self._on_progress(f"{label}: loading")
+        host = EngineHost(name, threads=self.threads, on_progress=progress)
+        try:
+            return LoadedEngine(host, model, format_name, backend)
+        except BaseException:
+            host.close()
+            raise
+
+    def answers(self, model: ModelUnderTest, cell: Cell, scenarios: Sequence[Scenario]) -> CellAnswers:
+        """All scenarios of a cell in one batch. If the batch dies, each one alone, so that only the guilty fail."""
+        key = (id(model), str(cell))
+        if key in self._answers:
+            return self._answers[key]
+        engine = self.engine(model, cell.format, cell.backend)
+        self._on_progress(f"{cell.format} {cell.backend}: {cell.modality}, {len(scenarios)} prompts")
+        answers = CellAnswers()
+        if cell.modality == "serve":
+            from pytest_aprqa.served_answers import ask_server
+
+            ask_server(engine, scenarios, answers)
+        else:
+            _ask_engine(engine, cell.modality, scenarios, answers)
+        self._answers[key] = answers
+        return answers
+
+    def close(self) -> None:
+        """End the engine that is alive, if any."""
+        if self._current is not None:
+            self._current[1].close()
+            self._current = None
+
+
+def request_of(scenario: Scenario, modality: str) -> GenerationRequest:
+    """The engine request of a scenario: `chat` goes through the artifact's own template, `run` is raw completion."""
+    from pytest_aprqa.engines.protocol import GenerationRequest
+
+    return GenerationRequest(
+        key=scenario.key,
+        prompt=scenario.prompt,
+        mode="chat" if modality == "chat" else "raw",
+        max_new_tokens=scenario.max_tokens,
+        temperature=scenario.temperature,
+        seed=scenario.seed,
+    )
+
+
+def _ask_engine(engine: LoadedEngine, modality: str, scenarios: Sequence[Scenario], answers: CellAnswers) -> None:
+    from pytest_aprqa.engines.errors import EngineCrashed, EngineError, EngineTimeout
+
+    requests = [request_of(scenario, modality) for scenario in scenarios]
+    try:
+        for result in engine.generate(requests):
+            _file(result, answers)
+        return
+    except (EngineCrashed, EngineTimeout) as death:
+        answers.deaths.append(death)
+        if len(requests) == 1:
+            answers.failures[requests[0].key] = death
+            return
+    except EngineError as error:
+        if len(requests) == 1:
+            answers.failures[requests[0].key] = error
+            return
+    for request in requests:
+        try:
+            _file(engine.generate([request])[0], answers)
+        except (EngineCrashed, EngineTimeout) as death:
+            answers.deaths.append(death)
+            answers.failures[request.key] = death
+        except EngineError as error:
+            answers.failures[request.key] = error
+
+
+def _file(result: GenerationResult, answers: CellAnswers) -> None:
+    from pytest_aprqa.engines.errors import EngineError
+
+    error = getattr(result, "error", None)
+    if error:
+        answers.failures[result.key] = EngineError(error)
+    else:
+        answers.results[result.key] = result

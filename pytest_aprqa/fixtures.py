@@ -1,0 +1,202 @@
+"""Fixtures of the checks; the public interface for users' own checks. All are cheap: the heavy parts are shared."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_aprqa.collection import PlaybookFile
+from pytest_aprqa.run_state import RUN_STATE, RunState
+from pytest_aprqa.target import Cell, Target
+
+if TYPE_CHECKING:
+    from pytest_aprqa.engine_pool import CellAnswers, LoadedEngine
+    from pytest_aprqa.engines.protocol import GenerationResult
+    from pytest_aprqa.model_under_test import ModelUnderTest
+    from pytest_aprqa.models.artifact import OpenArtifact
+    from pytest_aprqa.playbooks.playbook import Playbook
+    from pytest_aprqa.playbooks.scenarios import Scenario
+
+
+@pytest.fixture
+def target(request: pytest.FixtureRequest) -> Target:
+    """What this item looks at: format, backend, modality, scenario (None where the check does not distinguish)."""
+    return getattr(request, "param", None) or Target()
+
+
+@pytest.fixture
+def run_state(request: pytest.FixtureRequest) -> RunState:
+    """The state of this run in this process: settings, models, engines."""
+    return request.config.stash[RUN_STATE]
+
+
+@pytest.fixture
+def playbook(request: pytest.FixtureRequest) -> Playbook:
+    """The playbook of this item."""
+    file = request.node.getparent(PlaybookFile)
+    if file is None:
+        raise pytest.UsageError(f"{request.node.nodeid}: the fixture `playbook` works only in checks of a playbook")
+    return file.playbook  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def model(playbook: Playbook, run_state: RunState) -> ModelUnderTest:
+    """The model under test: location, artifact of each format, opened by its own declaration."""
+    return run_state.model_for(playbook)
+
+
+@pytest.fixture
+def artifact(request: pytest.FixtureRequest, model: ModelUnderTest, target: Target, observe: Observe) -> OpenArtifact:
+    """The opened artifact of this item's format: `.config`, `.tokenizer`, `.tensors`, `.file`, from its own bytes."""
+    from pytest_aprqa.model_under_test import FormatNotAvailable
+
+    assert target.format is not None
+    try:
+        observe.artifact(model.artifact(target.format))
+        return model.opened(target.format)
+    except FormatNotAvailable as error:
+        pytest.skip(str(error))
+    except (OSError, ValueError, RuntimeError) as error:
+        if request.node.get_closest_marker("opens_artifact"):
+            raise
+        # That failure is the evidence of the G0 item; everything behind it was not run, so it is not proven.
+        pytest.skip(f"blocked: the {target.format} artifact does not open: {error}")
+
+
+@pytest.fixture
+def reference(model: ModelUnderTest) -> OpenArtifact:
+    """The SafeTensors artifact, the ground truth."""
+    from pytest_aprqa.model_under_test import GROUND_TRUTH, FormatNotAvailable
+
+    try:
+        return model.opened(GROUND_TRUTH)
+    except FormatNotAvailable as error:
+        pytest.skip(f"no ground truth: {error}")
+
+
+@pytest.fixture
+def engine(
+    request: pytest.FixtureRequest, model: ModelUnderTest, target: Target, run_state: RunState, observe: Observe
+) -> LoadedEngine:
+    """The loaded engine of this item's (format, backend); shared by all items of the group."""
+    from pytest_aprqa.engines.errors import EngineUnavailable
+    from pytest_aprqa.model_under_test import FormatNotAvailable
+
+    assert target.format is not None
+    assert target.backend is not None
+    try:
+        loaded = run_state.pool.engine(model, target.format, target.backend)
+    except (EngineUnavailable, FormatNotAvailable) as error:
+        pytest.skip(str(error))
+    except (OSError, ValueError, RuntimeError) as error:
+        if request.node.get_closest_marker("loads_engine"):
+            raise
+        # The failure itself is the evidence of the G1 item; everything behind it was not run, so it is not proven.
+        pytest.skip(f"blocked: {target.format} on {target.backend} did not load: {error}")
+    observe.artifact(model.artifact(target.format))
+    observe.engine(loaded.description)
+    return loaded
+
+
+@pytest.fixture
+def cell(target: Target) -> Cell:
+    """The cell of the matrix: format, backend, modality."""
+    assert target.cell is not None
+    return target.cell
+
+
+@pytest.fixture
+def scenario(target: Target) -> Scenario:
+    """The scenario: prompt, seed, token limit, and the cell it belongs to."""
+    assert target.scenario is not None
+    return target.scenario
+
+
+@pytest.fixture
+def answers(request: pytest.FixtureRequest, engine: LoadedEngine, target: Target, run_state: RunState) -> CellAnswers:
+    """What all selected scenarios of this cell produced (asked for in one batch)."""
+    cell = target.cell
+    assert cell is not None
+    file = request.node.getparent(PlaybookFile)
+    assert file is not None
+    return run_state.pool.answers(engine.model, cell, run_state.selected_scenarios(file, cell))
+
+
+@pytest.fixture
+def answer(answers: CellAnswers, scenario: Scenario, observe: Observe) -> GenerationResult:
+    """What this scenario produced. Without text the item is blocked: G2-BASIC or G3-STABLE of the cell says why."""
+    if scenario.key in answers.failures:
+        error = answers.failures[scenario.key]
+        gate = "G3-STABLE" if error in answers.deaths else "G2-BASIC"
+        pytest.skip(f"blocked: no answer, see {gate} of {scenario.key.rsplit('-', 1)[0]}: {error}")
+    result = answers.results[scenario.key]
+    if not result.text.strip():
+        pytest.skip(f"blocked: the answer is empty, see G2-BASIC of {scenario.key.rsplit('-', 1)[0]}")
+    observe.answer(result)
+    return result
+
+
+@pytest.fixture
+def server_url(engine: LoadedEngine) -> str:
+    """Base URL of the OpenAI-compatible server over this item's engine, on 127.0.0.1."""
+    return engine.server_url()
+
+
+class Observe:
+    """Attach measured values to the evidence: `observe("nmse", 1e-5, limit=2e-4)`."""
+
+    def __init__(self) -> None:
+        self.values: list[dict[str, Any]] = []
+        self.facts: dict[str, Any] = {}
+
+    def __call__(self, name: str, value: Any, *, limit: Any = None, unit: str = "", passed: bool | None = None) -> None:
+        """Record one value with its limit and unit; `passed` None means that no verdict hangs on it."""
+        self.values.append({"name": name, "value": value, "limit": limit, "unit": unit, "passed": passed})
+
+    def advise(self, text: str) -> None:
+        """Say what the reader should do when this check fails."""
+        self.facts["advice"] = text
+
+    def artifact(self, artifact: Any) -> None:
+        """Name the file that the evidence is about."""
+        self.facts["artifact"] = artifact.to_json()
+
+    def engine(self, description: Any) -> None:
+        """Name the engine that really ran."""
+        import dataclasses
+
+        self.facts["engine"] = dataclasses.asdict(description)
+
+    def answer(self, result: GenerationResult) -> None:
+        """Keep the output, ids and times of a generation."""
+        self.facts["result"] = result
+
+
+@pytest.fixture
+def observe(request: pytest.FixtureRequest) -> Observe:
+    """Attach measured values, limits and advice to the evidence of this item."""
+    stash = request.node.stash
+    if OBSERVED not in stash:
+        stash[OBSERVED] = Observe()
+    return stash[OBSERVED]
+
+
+OBSERVED: pytest.StashKey[Observe] = pytest.StashKey()
+
+__all__: list[str] = [
+    "Observe",
+    "answer",
+    "answers",
+    "artifact",
+    "cell",
+    "engine",
+    "model",
+    "observe",
+    "playbook",
+    "reference",
+    "run_state",
+    "scenario",
+    "server_url",
+    "target",
+]

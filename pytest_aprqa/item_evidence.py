@@ -1,0 +1,176 @@
+"""From the outcome of one item to its Evidence. Runs where the item ran; the result crosses xdist as one JSON text."""
+
+from __future__ import annotations
+
+import platform
+import socket
+from typing import TYPE_CHECKING, Any
+
+from pytest_aprqa.marks import Claim, claim_of
+
+if TYPE_CHECKING:
+    import pytest
+
+    from pytest_aprqa.evidence.record import Evidence
+
+EVIDENCE_PROPERTY = "aprqa_evidence"
+OUTPUT_LIMIT = 20_000  # characters of model output kept in one entry
+
+
+def evidence_of(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport, order: int) -> Evidence:
+    """Build the evidence of a finished call, or of a setup that failed or skipped."""
+    from pytest_aprqa.collection import PlaybookFile, target_of
+    from pytest_aprqa.evidence.record import Evidence
+    from pytest_aprqa.fixtures import OBSERVED
+
+    claim = claim_of(item)
+    file = item.getparent(PlaybookFile)
+    assert file is not None
+    playbook = file.playbook
+    target = target_of(item)
+    observed = item.stash.get(OBSERVED, None)
+    facts: dict[str, Any] = dict(observed.facts) if observed is not None else {}
+    result = facts.pop("result", None)
+    duration_ms = round((call.stop - call.start) * 1000)
+    common: dict[str, Any] = {
+        "gate_id": gate_id_for(claim, target),
+        "scenario": scenario_map(playbook, target, claim),
+        "duration_ms": duration_ms,
+        "host": host_facts(),
+        "playbook": file.path.name.split(".playbook.")[0],
+        "node_id": item.nodeid,
+        "check": getattr(item, "originalname", item.name),
+        "title": claim.title or first_line(item),
+        "severity": claim.severity,
+        "gateway": claim.gateway,
+        "invariant": claim.invariant,
+        "observed": list(observed.values) if observed is not None else [],
+        "metadata": {"order": str(order)},
+        **facts,
+    }
+    if result is not None:
+        common |= generation_facts(result)
+    return _with_outcome(Evidence, call, report, common)
+
+
+def _with_outcome(evidence: type[Evidence], call: Any, report: pytest.TestReport, common: dict[str, Any]) -> Evidence:
+    from pytest_aprqa.engines.errors import EngineCrashed, EngineTimeout
+
+    error = call.excinfo.value if call.excinfo is not None else None
+    if report.passed:
+        return evidence.corroborated(**common)
+    if report.skipped:
+        return evidence.skipped(skip_reason(report), **common)
+    if isinstance(error, EngineTimeout):
+        common.pop("output", None)
+        return evidence.timeout(error.limit_ms, **(common | {"stderr": error.stderr_tail}))
+    if isinstance(error, EngineCrashed):
+        common.pop("output", None)
+        code = -error.signal if error.signal else (error.exit_code or 0)
+        crashed = common | {"reason": str(error)}
+        return evidence.crashed(code, error.stderr_tail or "", **crashed)
+    text = failure_text(error, report)
+    if is_pytest_timeout(text):
+        common.pop("output", None)
+        return evidence.timeout(duration_of(report), **(common | {"reason": text.splitlines()[0]}))
+    prefix = "setup: " if report.when == "setup" and not is_typed(error) else ""
+    return evidence.falsified(prefix + text, **common)
+
+
+def is_typed(error: BaseException | None) -> bool:
+    """True for errors of our own rooms: they are findings about the artifact, in one line."""
+    return error is not None and type(error).__module__.startswith("pytest_aprqa.")
+
+
+def failure_text(error: BaseException | None, report: pytest.TestReport) -> str:
+    """One reason: the message of the assertion or the error, without the source lines of the check."""
+    if error is None:
+        return str(report.longrepr)[:OUTPUT_LIMIT]
+    text = str(error).strip()
+    if isinstance(error, AssertionError):
+        # Assertion rewriting appends the compared expression on further lines: the first line is the message.
+        return (text.splitlines() or ["assertion failed"])[0]
+    return text if is_typed(error) else f"{type(error).__name__}: {text}"
+
+
+def is_pytest_timeout(text: str) -> bool:
+    """True for the failure that pytest-timeout raises in the signal method."""
+    return text.startswith(("Failed: Timeout", "Timeout")) and "pytest-timeout" in text
+
+
+def duration_of(report: pytest.TestReport) -> int:
+    """Duration of a report in whole milliseconds."""
+    return round(report.duration * 1000)
+
+
+def skip_reason(report: pytest.TestReport) -> str:
+    """The reason of a skip or xfail, as the user wrote it."""
+    if getattr(report, "wasxfail", None):
+        return f"xfail: {report.wasxfail}"  # type: ignore[attr-defined]
+    if isinstance(report.longrepr, tuple):
+        return report.longrepr[2].removeprefix("Skipped: ")
+    return str(report.longrepr)
+
+
+def gate_id_for(claim: Claim, target: Any) -> str:
+    """The gate id; `{category}` becomes A1..A6 of the scenario (run cpu, run gpu, chat cpu, ...)."""
+    if "{category}" in claim.gate_id and target is not None and target.scenario is not None:
+        return claim.gate_id.replace("{category}", target.scenario.category)
+    return claim.gate_id
+
+
+def scenario_map(playbook: Any, target: Any, claim: Claim) -> dict[str, Any]:
+    """The `scenario` block of an evidence entry; fields that the check does not distinguish are null."""
+    organisation, _, name = playbook.model.hf_repo.partition("/")
+    scenario = target.scenario if target is not None else None
+    return {
+        "id": scenario.scenario_id if scenario else f"{playbook.name}_{claim.gate_id}",
+        "model": {"org": organisation, "name": name or organisation, "variant": None},
+        "modality": target.modality if target else None,
+        "backend": target.backend if target else None,
+        "format": target.format if target else None,
+        "prompt": scenario.prompt if scenario else None,
+        "temperature": scenario.temperature if scenario else None,
+        "max_tokens": scenario.max_tokens if scenario else None,
+        "seed": scenario.seed if scenario else None,
+        "trace_level": "none",
+        "oracle_type": None,
+    }
+
+
+def generation_facts(result: Any) -> dict[str, Any]:
+    """Output, ids and speed of a generation, as evidence fields."""
+    new_ids = result.new_ids
+    total = len(new_ids) if new_ids is not None else None
+    first = result.first_token_seconds
+    return {
+        "output": result.text[:OUTPUT_LIMIT],
+        "metrics": {
+            "tokens_per_second": total / result.seconds if total and result.seconds > 0 else None,
+            "time_to_first_token_ms": first * 1000 if first is not None else None,
+            "total_tokens": total,
+            "memory_peak_mb": None,
+        },
+        "generation": {
+            "prompt_ids": result.prompt_ids,
+            "new_ids": new_ids,
+            "finish_reason": result.finish_reason,
+        },
+    }
+
+
+def host_facts() -> dict[str, Any]:
+    """Host, operating system and processor of this process."""
+    return {
+        "hostname": socket.gethostname(),
+        "os": f"{platform.system()} {platform.release()}",
+        "cpu": platform.processor() or platform.machine(),
+        "gpu": None,
+        "apr_version": None,
+    }
+
+
+def first_line(item: pytest.Item) -> str:
+    """First line of the check's docstring."""
+    doc = getattr(getattr(item, "function", None), "__doc__", None) or ""
+    return doc.strip().split("\n", 1)[0]

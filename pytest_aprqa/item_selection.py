@@ -1,0 +1,47 @@
+"""Why an item is not run: halted by the failure policy, outside the tier, or its gateway is switched off."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_aprqa.collection import PlaybookFile, target_of
+from pytest_aprqa.marks import claim_of
+
+if TYPE_CHECKING:
+    import pytest
+
+    from pytest_aprqa.run_state import RunState
+
+# Keys of the playbook's `gates` block; G0 has none, it is always on.
+GATE_SWITCHES = {
+    "G1": "g1_model_loads",
+    "G2": "g2_basic_inference",
+    "G3": "g3_no_crashes",
+    "G4": "g4_output_quality",
+}
+
+
+def reason_to_skip(item: pytest.Item, state: RunState) -> str | None:
+    """The reason for which an item is not run, or None."""
+    if state.halted is not None:
+        return f"not run: {state.halted}"
+    file = item.getparent(PlaybookFile)
+    assert file is not None
+    playbook, claim, target = file.playbook, claim_of(item), target_of(item)
+    if claim.gateway in GATE_SWITCHES and playbook.gates.get(GATE_SWITCHES[claim.gateway], True) is False:
+        return f"gateway {claim.gateway} is switched off by the playbook (gates.{GATE_SWITCHES[claim.gateway]})"
+    if claim.invariant is not None and claim.invariant not in playbook.contract_invariants:
+        return f"invariant {claim.invariant} is not listed in the playbook's contract_tests.invariants"
+    tier = state.model_for(playbook).settings.tier
+    if tier is not None and target is not None:
+        from pytest_aprqa.playbooks.tiers import parse_tier
+
+        return parse_tier(tier).reason_to_leave_out(target.format, target.backend, target.modality, target.scenario)
+    return None
+
+
+def halts(policy: str, gate_id: str, gateway: str | None) -> bool:
+    """True when a failure under this policy stops the run: any failure, or (stop-on-p0) one of G0 to G4."""
+    if policy in ("stop-on-first", "fail-fast"):
+        return True
+    return policy == "stop-on-p0" and (gateway is not None or gate_id[:2] in ("G0", "G1", "G2", "G3", "G4"))

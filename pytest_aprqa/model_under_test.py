@@ -1,0 +1,112 @@
+"""The model of one playbook: where it is, its artifact in each format (published or derived), opened once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from pytest_aprqa.models.artifact import Artifact, OpenArtifact
+    from pytest_aprqa.models.location import ModelLocation
+    from pytest_aprqa.playbooks.playbook import Playbook
+    from pytest_aprqa.run_settings import RunSettings
+
+T = TypeVar("T")
+GROUND_TRUTH = "safetensors"
+
+
+class FormatNotAvailable(RuntimeError):
+    """The model has no file of this format and there is no SafeTensors source to derive it from."""
+
+
+class ModelUnderTest:
+    """Lazy and memoised: each question is answered once per process, failures included."""
+
+    def __init__(
+        self,
+        playbook: Playbook,
+        settings: RunSettings,
+        on_progress: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self.playbook = playbook
+        self.settings = settings
+        self._on_progress = on_progress
+        self._answers: dict[tuple[str, ...], Any] = {}
+        self._open_files = contextlib.ExitStack()
+
+    def _once(self, key: tuple[str, ...], compute: Callable[[], T]) -> T:
+        if key not in self._answers:
+            try:
+                self._answers[key] = compute()
+            except (OSError, ValueError, RuntimeError) as error:
+                self._answers[key] = error
+        answer = self._answers[key]
+        if isinstance(answer, Exception):
+            raise answer.with_traceback(None)
+        return answer  # type: ignore[no-any-return]
+
+    @property
+    def location(self) -> ModelLocation:
+        """Where the model is. Raises ModelNotFound with every place that was looked at."""
+        return self._once(("location",), self._locate)
+
+    def _locate(self) -> ModelLocation:
+        from pytest_aprqa.models.location import locate_model
+
+        return locate_model(
+            self.playbook.model.hf_repo,
+            model_path=self.settings.model_path,
+            model_cache=self.settings.model_cache,
+            local_path=self.playbook.model.local_path,
+            environ=os.environ,
+        )
+
+    def artifact(self, format_name: str) -> Artifact:
+        """The file of a format. Raises FormatNotAvailable, or the error of the conversion that should have made it."""
+        return self._once(("artifact", format_name), lambda: self._find_or_derive(format_name))
+
+    def _find_or_derive(self, format_name: str) -> Artifact:
+        from pytest_aprqa.models.artifact import describe_artifact
+        from pytest_aprqa.models.location import find_artifact_file
+
+        folder = self.location.folder
+        published = find_artifact_file(folder, format_name)
+        if published is not None:
+            return describe_artifact(published, format_name, origin="published")
+        source = find_artifact_file(folder, GROUND_TRUTH)
+        if format_name == GROUND_TRUTH or source is None:
+            raise FormatNotAvailable(f"Format {format_name.capitalize()} not available for model file {folder}")
+        from pytest_aprqa.lifecycle.derive import derive
+
+        def progress(*event: object) -> None:
+            self._on_progress(f"deriving {format_name} from safetensors: {' '.join(map(str, event))}")
+
+        self._on_progress(f"deriving {format_name} from safetensors")
+        return derive(_source_folder(source), format_name, cache=_work_cache(), progress=progress)
+
+    def opened(self, format_name: str) -> OpenArtifact:
+        """The artifact of a format, opened by its own declaration, kept open for the process."""
+        return self._once(("open", format_name), lambda: self._open(format_name))
+
+    def _open(self, format_name: str) -> OpenArtifact:
+        from pytest_aprqa.models.artifact import open_artifact
+
+        return self._open_files.enter_context(open_artifact(self.artifact(format_name)))
+
+    def close(self) -> None:
+        """Close every opened file."""
+        self._open_files.close()
+        self._answers.clear()
+
+
+def _source_folder(source: Path) -> Path:
+    return source if source.is_dir() else source.parent
+
+
+def _work_cache() -> Path:
+    from pytest_aprqa.lifecycle.cache import cache_folder
+
+    return cache_folder()

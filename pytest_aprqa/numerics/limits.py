@@ -1,0 +1,45 @@
+"""The table of limits: one versioned JSON file, each number with its source, never a number in code."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+LIMITS_FILE = Path(__file__).with_name("limits.json")
+
+
+class LimitError(ValueError):
+    """No limit is known for a type."""
+
+
+@cache
+def limits_table() -> dict[str, Any]:
+    """The whole table, with version and sources."""
+    table: dict[str, Any] = json.loads(LIMITS_FILE.read_text(encoding="utf-8"))
+    return table
+
+
+# Storing a value of the key's type in one of these types loses nothing.
+EXACT = {
+    "F16": {"F16", "F32", "F64"},
+    "BF16": {"BF16", "F32", "F64"},
+    "F32": {"F32", "F64"},
+    "F64": {"F64"},
+}
+
+
+def limit_for(dtype: str, source_dtype: str | None = None) -> float:
+    """Largest NMSE of a tensor stored as `dtype` against its source; 0 where storing is exact.
+
+    Raises LimitError for an unknown type.
+    """
+    if source_dtype is not None and (dtype == source_dtype or dtype in EXACT.get(source_dtype, ())):
+        return 0.0
+    limits = limits_table()["limits"]
+    if dtype not in limits:
+        raise LimitError(
+            f"{LIMITS_FILE.name}: no NMSE limit for type {dtype}; known: {', '.join(limits)}; add one with its source"
+        )
+    return float(limits[dtype]["nmse"])

@@ -1,0 +1,111 @@
+"""Command-line options and their ini keys: one table, so that registration, precedence and docs cannot disagree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pytest
+
+GROUP = "aprqa"
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option: `--flag` on the command line, `ini` in the configuration file, `playbook_field` in the playbook."""
+
+    flag: str
+    ini: str
+    help: str
+    metavar: str | None = None
+    kind: str = "string"  # "string", "bool" or "list"
+    playbook_field: str | None = None
+    default: str | None = None
+
+    @property
+    def destination(self) -> str:
+        """Attribute of `config.option` that holds the value."""
+        return "aprqa_" + self.flag.removeprefix("--").removeprefix("aprqa-").replace("-", "_")
+
+
+OPTIONS: tuple[Option, ...] = (
+    Option(
+        "--playbook",
+        "aprqa_playbooks",
+        "playbook to run, a path or a name such as qwen-coder-mvp; may be given more than once",
+        "NAME_OR_PATH",
+        "list",
+    ),
+    Option("--model-path", "aprqa_model_path", "folder or file that holds the model under test", "PATH"),
+    Option("--model-cache", "aprqa_model_cache", "folder with one sub-folder ORG/NAME for each model", "DIR"),
+    Option("--apr-binary", "aprqa_apr_binary", "the `apr` program that runs APR artifacts", "PROGRAM"),
+    Option("--no-gpu", "aprqa_no_gpu", "skip every gpu cell, with this option as the reason", kind="bool"),
+    Option(
+        "--tier",
+        "aprqa_tier",
+        "smoke, mvp, quick, standard or deep: which part of the matrix runs and the score that passes",
+        "TIER",
+        playbook_field="metadata.tier",
+    ),
+    Option(
+        "--failure-policy",
+        "aprqa_failure_policy",
+        "stop-on-first, stop-on-p0, collect-all or fail-fast (default stop-on-p0)",
+        "POLICY",
+        playbook_field="failure_policy",
+        default="stop-on-p0",
+    ),
+    Option(
+        "--scenario-timeout",
+        "aprqa_scenario_timeout",
+        "time limit of one scenario in milliseconds, enforced by ending the engine (default 60000)",
+        "MS",
+        playbook_field="test_matrix.timeout_ms",
+        default="60000",
+    ),
+    Option(
+        "--evidence-dir",
+        "aprqa_evidence_dir",
+        "folder for evidence and reports, used as given (default: a new folder under evidence/)",
+        "DIR",
+    ),
+    Option(
+        "--aprqa-checks",
+        "aprqa_checks",
+        "module or file with further checks; may be given more than once",
+        "MODULE_OR_FILE",
+        "list",
+    ),
+)
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Register every option of the table and its ini key in the group `aprqa`."""
+    group = parser.getgroup(GROUP, "language-model qualification")
+    for option in OPTIONS:
+        keywords: dict[str, Any] = {"dest": option.destination, "help": option.help}
+        if option.kind == "bool":
+            keywords |= {"action": "store_true", "default": False}
+        elif option.kind == "list":
+            keywords |= {"action": "append", "default": [], "metavar": option.metavar}
+        else:
+            keywords |= {"default": None, "metavar": option.metavar}
+        group.addoption(option.flag, **keywords)
+        ini_type: Any = {"bool": "bool", "list": "args"}.get(option.kind, "string")
+        default: Any = {"bool": False, "list": []}.get(option.kind)
+        parser.addini(option.ini, option.help, type=ini_type, default=default)
+
+
+def given(config: pytest.Config, flag: str) -> tuple[Any, Any]:
+    """(command-line value or None, ini value or None) of an option; empty strings and lists count as not given."""
+    option = next(o for o in OPTIONS if o.flag == flag)
+    command_line = getattr(config.option, option.destination, None)
+    ini = config.getini(option.ini)
+    return command_line or None, ini or None
+
+
+def option_or_ini(config: pytest.Config, flag: str) -> Any:
+    """The command-line value, else the ini value, else None (for options without a playbook field)."""
+    command_line, ini = given(config, flag)
+    return command_line if command_line is not None else ini

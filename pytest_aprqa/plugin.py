@@ -1,0 +1,191 @@
+"""The pytest face: hooks only. What they do is in the modules that they call; nothing heavy is imported at start."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_aprqa.fixtures import *  # noqa: F403  (fixtures are found by name in a plugin module)
+from pytest_aprqa.options import add_options
+from pytest_aprqa.run_state import RUN_STATE, RunState
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pathlib import Path
+
+    from pytest_aprqa.recorder import Recorder
+
+pytest.register_assert_rewrite("pytest_aprqa.suite")
+
+RECORDER_NAME = "aprqa-recorder"
+WORKER_INPUT = "aprqa"
+POLICY_NAME = "aprqa-failure-policy"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Register options and ini keys."""
+    add_options(parser)
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Register the hooks of hookspecs.py."""
+    from pytest_aprqa import hookspecs
+
+    pluginmanager.add_hookspecs(hookspecs)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register marks, find the playbooks of `--playbook`, and make the state of this process."""
+    from pytest_aprqa.marks import MARK_LINES
+
+    for line in MARK_LINES:
+        config.addinivalue_line("markers", line)
+    worker = getattr(config, "workerinput", None)
+    if worker is not None:
+        from pathlib import Path
+
+        note = worker[WORKER_INPUT]
+        shared = Path(note["shared"]) if note["shared"] else None
+        state = RunState(config, shared, worker["workerid"], worker["workercount"])
+        config.stash[RUN_STATE] = state
+        config.pluginmanager.register(FailurePolicyHooks(state), POLICY_NAME)
+        return
+    from pytest_aprqa.recorder import Recorder
+    from pytest_aprqa.requested_playbooks import add_to_arguments
+
+    add_to_arguments(config)
+    recorder = Recorder(config)
+    config.pluginmanager.register(recorder, RECORDER_NAME)
+    if config.pluginmanager.hasplugin("xdist"):
+        config.pluginmanager.register(XdistHooks(recorder), "aprqa-xdist")
+    config.stash[RUN_STATE] = RunState(config, recorder.shared, "main", 1)
+    config.pluginmanager.register(FailurePolicyHooks(config.stash[RUN_STATE]), POLICY_NAME)
+
+
+class XdistHooks:
+    """Hooks that exist only when pytest-xdist is installed."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
+        """Items that share an engine go to one worker."""
+        from pytest_aprqa.scheduling import make_scheduler
+
+        return make_scheduler(config, log)
+
+    def pytest_configure_node(self, node: Any) -> None:
+        """Tell the worker where the run's shared folder is."""
+        node.workerinput[WORKER_INPUT] = {"shared": str(self._recorder.shared)}
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End engines, close files, remove temporary folders."""
+    if RUN_STATE in config.stash:
+        config.stash[RUN_STATE].close()
+    recorder: Any = config.pluginmanager.getplugin(RECORDER_NAME)
+    if recorder is not None:
+        config.pluginmanager.unregister(recorder)
+        recorder.close()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """On the controller: know before the first item that playbooks, models and the evidence folder are usable."""
+    recorder: Any = session.config.pluginmanager.getplugin(RECORDER_NAME)
+    if recorder is not None:
+        from pytest_aprqa.requested_playbooks import check_before_run
+
+        check_before_run(session.config, recorder)
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """Collect `*.playbook.yaml`, and the file that `--playbook` names whatever it is called."""
+    from pytest_aprqa.collection import PlaybookFile, is_playbook
+    from pytest_aprqa.requested_playbooks import is_requested
+
+    if is_playbook(file_path) or is_requested(parent.config, file_path):
+        return PlaybookFile.of(parent, file_path)
+    return None
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Spread the checks of a playbook over its targets."""
+    from pytest_aprqa.collection import parametrize
+
+    parametrize(metafunc)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep items that share an engine together."""
+    from pytest_aprqa.collection import check_marks, drop_empty_blocks, order_items
+
+    check_marks(items)
+    drop_empty_blocks(items)
+    order_items(items)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Remember which scenarios are selected: a cell asks its engine for all of them in one batch."""
+    session.config.stash[RUN_STATE].remember_selection(session.items)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what the failure policy, the tier or the playbook switched off, with the reason."""
+    from pytest_aprqa.collection import PlaybookFile
+
+    if item.getparent(PlaybookFile) is None:
+        return
+    from pytest_aprqa.item_selection import reason_to_skip
+
+    reason = reason_to_skip(item, item.config.stash[RUN_STATE])
+    if reason is not None:
+        pytest.skip(reason)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Attach the evidence of an item to its report, as one JSON text, and apply the failure policy."""
+    report = yield
+    from pytest_aprqa.collection import PlaybookFile
+
+    if item.getparent(PlaybookFile) is not None:
+        from pytest_aprqa.item_reports import attach_evidence
+
+        attach_evidence(item, call, report, item.config.stash[RUN_STATE])
+    return report
+
+
+class FailurePolicyHooks:
+    """Watches final reports in the process that runs the items."""
+
+    def __init__(self, state: RunState) -> None:
+        self._state = state
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Apply the failure policy."""
+        from pytest_aprqa.item_reports import apply_failure_policy
+
+        apply_failure_policy(report, self._state)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
+    """Show progress while items run."""
+    recorder: Any = session.config.pluginmanager.getplugin(RECORDER_NAME)
+    terminal: Any = session.config.pluginmanager.getplugin("terminalreporter")
+    if recorder is None or terminal is None or recorder.folder is None or session.config.option.verbose < 0:
+        return (yield)
+    from pytest_aprqa.progress import ProgressBoard
+
+    board = ProgressBoard(terminal, recorder.shared)
+    board.start()
+    try:
+        return (yield)
+    finally:
+        board.stop()

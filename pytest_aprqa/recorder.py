@@ -1,0 +1,236 @@
+"""The controller's record of a run: evidence in the order of arrival, then score and reports, then the summary."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_aprqa.item_evidence import EVIDENCE_PROPERTY
+
+if TYPE_CHECKING:
+    from pytest_aprqa.evidence.log import EvidenceLog
+    from pytest_aprqa.evidence.record import Evidence
+
+BELOW_THRESHOLD_EXIT = pytest.ExitCode.TESTS_FAILED
+
+
+class Recorder:
+    """Registered on the controller only, when a playbook takes part. The single writer of the evidence folder."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.shared = Path(tempfile.mkdtemp(prefix="aprqa-run-"))
+        self.folder: Path | None = None
+        self.evidence: list[Evidence] = []
+        self.score: Any = None
+        self.refusal: str | None = None
+        self.deselected = 0
+        self._attempts: dict[str, list[Evidence]] = {}
+        self._log: EvidenceLog | None = None
+
+    # -- writing --------------------------------------------------------------------------------------------------
+
+    def open_folder(self, names: list[str]) -> None:
+        """Create the evidence folder before the first item, so that an unwritable place is known at once."""
+        from pytest_aprqa.evidence.errors import EvidenceError
+        from pytest_aprqa.evidence.log import EvidenceLog
+        from pytest_aprqa.evidence.run_folder import create_run_folder
+        from pytest_aprqa.options import option_or_ini
+
+        given = option_or_ini(self.config, "--evidence-dir")
+        try:
+            if given:
+                self.folder = self.config.invocation_params.dir / Path(given).expanduser()
+                self.folder.mkdir(parents=True, exist_ok=True)
+            else:
+                self.folder = create_run_folder(self.config.rootpath / "evidence", "+".join(names) or "playbook")
+            self._log = EvidenceLog(self.folder / "evidence.jsonl")
+        except (OSError, EvidenceError) as error:
+            raise pytest.UsageError(f"evidence folder cannot be used: {error}") from None
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Write the evidence that came with a report; keep every attempt of a rerun, with the worst outcome."""
+        from pytest_aprqa.evidence.errors import EvidenceError
+        from pytest_aprqa.evidence.record import Evidence
+
+        text = next((value for name, value in report.user_properties if name == EVIDENCE_PROPERTY), None)
+        if text is None:
+            if report.when == "???" and report.failed and ".playbook.y" in report.nodeid:
+                text = _worker_crash(report)
+            else:
+                return
+        import json
+
+        evidence = Evidence.from_dict(json.loads(str(text)))
+        if report.when == "teardown" and not report.failed:
+            return
+        attempts = self._attempts.setdefault(report.nodeid, [])
+        attempts.append(evidence)
+        if report.outcome == "rerun":
+            return
+        try:
+            self._write(_worst(attempts))
+        except EvidenceError as error:
+            self.refusal = str(error)
+            pytest.exit(f"evidence cannot be written: {error}", returncode=int(pytest.ExitCode.INTERNAL_ERROR))
+        finally:
+            self._attempts.pop(report.nodeid, None)
+
+    def _write(self, evidence: Evidence) -> None:
+        if self._log is None:
+            self.open_folder([evidence.playbook or "playbook"])
+            assert self._log is not None
+        self._log.append(evidence)
+        self.evidence.append(evidence)
+        self.config.hook.pytest_aprqa_evidence(config=self.config, evidence=evidence)
+
+    def pytest_deselected(self, items: list[pytest.Item]) -> None:
+        """Count deselected items: a part of a playbook gets a partial score that is not held against a threshold."""
+        self.deselected += len(items)
+
+    # -- the end --------------------------------------------------------------------------------------------------
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> Any:
+        """Score and report after the workers have gone; a score below the threshold is a failure of the run."""
+        yield
+        if self.folder is None or self.config.option.collectonly:
+            return
+        self.evidence.sort(key=_order_of)
+        self._score(session)
+        self._report()
+
+    def _score(self, session: pytest.Session) -> None:
+        from pytest_aprqa.scoring.errors import ScoringError
+        from pytest_aprqa.scoring.score import score
+
+        try:
+            self.score = score(self.evidence, model_id=self._model_id(), **self._scoring_options())
+        except ScoringError as error:
+            self.refusal = str(error)
+            if session.exitstatus == pytest.ExitCode.OK:
+                session.exitstatus = BELOW_THRESHOLD_EXIT
+            return
+        if session.exitstatus == pytest.ExitCode.OK and not self.partial and not self.passes_threshold():
+            session.exitstatus = BELOW_THRESHOLD_EXIT
+
+    def _scoring_options(self) -> dict[str, Any]:
+        return {}
+
+    @property
+    def partial(self) -> bool:
+        """True when the user chose a part of the items, or the run ended early: the score is for orientation."""
+        return self.deselected > 0 or bool(self.config.option.keyword or self.config.option.markexpr)
+
+    def threshold(self) -> int:
+        """Raw score that the tier of this run must reach (700; deep 900)."""
+        from pytest_aprqa.options import option_or_ini
+        from pytest_aprqa.playbooks.tiers import parse_tier
+
+        tier = option_or_ini(self.config, "--tier")
+        return int(parse_tier(tier).threshold) if tier else 700
+
+    def passes_threshold(self) -> bool:
+        """The raw score reaches the tier's threshold and no gateway failed."""
+        return bool(self.score.gateways_passed) and self.score.raw_score >= self.threshold()
+
+    def _model_id(self) -> str:
+        names = {f"{e.scenario['model']['org']}/{e.scenario['model']['name']}" for e in self.evidence}
+        return ", ".join(sorted(names))
+
+    def _report(self) -> None:
+        from pytest_aprqa.reporting.report_files import write_reports
+
+        assert self.folder is not None
+        try:
+            write_reports(self.folder, self.evidence, self.score)
+            self.config.hook.pytest_aprqa_reports(
+                config=self.config, folder=self.folder, evidence=self.evidence, score=self.score
+            )
+        except OSError as error:
+            self.refusal = (
+                f"reports cannot be written: {error}; evidence.jsonl is complete, run: aprqa report {self.folder}"
+            )
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """The verdict: matrix, gateways, score, first failure and what to do."""
+        if self.folder is None or self.config.option.collectonly:
+            return
+        from pytest_aprqa.reporting.terminal import summary_lines
+
+        terminalreporter.section("model qualification", sep="=")
+        if self.score is None:
+            terminalreporter.write_line(
+                f"NOT QUALIFIED: no score. {self.refusal or 'nothing was recorded'}", red=True, bold=True
+            )
+        for text, markup in summary_lines(self.evidence, self.score, terminalreporter._tw.fullwidth):
+            terminalreporter.write_line(text, **markup)
+        if self.score is not None and self.partial:
+            terminalreporter.write_line(
+                f"partial run ({self.deselected} items deselected): the score is not held against a threshold",
+                yellow=True,
+            )
+        if self.score is not None and self.refusal:
+            terminalreporter.write_line(self.refusal, red=True)
+        terminalreporter.write_line(f"evidence: {self.folder}")
+
+    def close(self) -> None:
+        """Close the log and remove the shared folder of the workers."""
+        import shutil
+
+        if self._log is not None:
+            self._log.close()
+        shutil.rmtree(self.shared, ignore_errors=True)
+
+
+_SEVERITY_OF_OUTCOME = {"Corroborated": 0, "Skipped": 1, "Falsified": 2, "Timeout": 3, "Crashed": 4}
+
+
+def _worst(attempts: list[Evidence]) -> Evidence:
+    """The attempt with the worst outcome, with all outcomes in its metadata (an unstable pass is not a pass)."""
+    import dataclasses
+
+    if len(attempts) == 1:
+        return attempts[0]
+    worst = max(attempts, key=lambda e: _SEVERITY_OF_OUTCOME[str(getattr(e.outcome, "value", e.outcome))])
+    outcomes = ", ".join(str(getattr(e.outcome, "value", e.outcome)) for e in attempts)
+    return dataclasses.replace(worst, metadata=dict(worst.metadata) | {"attempts": outcomes})
+
+
+def _order_of(evidence: Evidence) -> tuple[int, str]:
+    return int(evidence.metadata.get("order", "0")), evidence.node_id or ""
+
+
+def _worker_crash(report: pytest.TestReport) -> str:
+    """Evidence for an item whose pytest worker died: nothing but the node id is known."""
+    from pytest_aprqa.evidence.record import Evidence, canonical_json
+    from pytest_aprqa.item_evidence import host_facts
+
+    evidence = Evidence.crashed(
+        -1,
+        str(report.longrepr),
+        gate_id="G3-STABLE",
+        scenario={
+            "id": report.nodeid,
+            "model": {"org": "unknown", "name": "unknown", "variant": None},
+            "modality": None,
+            "backend": None,
+            "format": None,
+            "prompt": None,
+            "temperature": None,
+            "max_tokens": None,
+            "seed": None,
+            "trace_level": "none",
+            "oracle_type": None,
+        },
+        reason=f"the test process died while running {report.nodeid}",
+        host=host_facts(),
+        node_id=report.nodeid,
+        severity="P0",
+        gateway="G3",
+    )
+    return canonical_json(evidence)

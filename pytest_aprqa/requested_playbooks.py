@@ -1,0 +1,86 @@
+"""Playbooks named with `--playbook` or as arguments: found, loaded and their models located before the first item."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_aprqa.collection import is_playbook
+from pytest_aprqa.run_settings import SettingsError, requested_playbooks, resolve_settings
+
+if TYPE_CHECKING:
+    from pytest_aprqa.recorder import Recorder
+
+REQUESTED: pytest.StashKey[list[Path]] = pytest.StashKey()
+
+
+def add_to_arguments(config: pytest.Config) -> None:
+    """Turn `--playbook` names into collection arguments. They replace the ini `testpaths`, not explicit arguments."""
+    names = requested_playbooks(config)
+    paths = find_all(config, names)
+    config.stash[REQUESTED] = paths
+    if not paths:
+        return
+    explicit = config.args if config.args_source is pytest.Config.ArgsSource.ARGS else []
+    config.args = [*explicit, *(str(path) for path in paths if str(path) not in explicit)]
+    config.args_source = pytest.Config.ArgsSource.ARGS
+
+
+def find_all(config: pytest.Config, names: list[str]) -> list[Path]:
+    """Paths of playbooks, each once, in the order given. A name that is not found is a usage error (exit 4)."""
+    if not names:
+        return []
+    from pytest_aprqa.playbooks.errors import PlaybookError
+    from pytest_aprqa.playbooks.lookup import find_playbook
+
+    roots = [config.invocation_params.dir, config.rootpath]
+    paths: list[Path] = []
+    for name in names:
+        try:
+            path = find_playbook(name, roots)
+        except PlaybookError as error:
+            raise pytest.UsageError(f"--playbook {name}: {error}") from None
+        if path not in paths:
+            paths.append(path)
+    return paths
+
+
+def is_requested(config: pytest.Config, path: Path) -> bool:
+    """True for a file that `--playbook` names; on xdist workers the names are looked up again."""
+    if REQUESTED not in config.stash:
+        config.stash[REQUESTED] = find_all(config, requested_playbooks(config))
+    return path in config.stash[REQUESTED]
+
+
+def check_before_run(config: pytest.Config, recorder: Recorder) -> None:
+    """Load the requested playbooks, resolve settings, locate models, open the evidence folder; else a usage error."""
+    paths = list(config.stash[REQUESTED])
+    for argument in config.args:
+        path = (config.invocation_params.dir / argument.split("::", 1)[0]).resolve()
+        if is_playbook(path) and path.is_file() and path not in paths:
+            paths.append(path)
+    if not paths:
+        return
+    for path in paths:
+        _check_one(config, path)
+    if not config.option.collectonly:
+        recorder.open_folder([path.name.split(".playbook.")[0] for path in paths])
+
+
+def _check_one(config: pytest.Config, path: Path) -> None:
+    from pytest_aprqa.model_under_test import ModelUnderTest
+    from pytest_aprqa.models.errors import ModelError
+    from pytest_aprqa.playbooks.errors import PlaybookError
+    from pytest_aprqa.playbooks.loading import load_playbook
+
+    try:
+        playbook = load_playbook(path)
+        settings = resolve_settings(config, playbook)
+        if not config.option.collectonly:
+            _ = ModelUnderTest(playbook, settings).location
+    except (PlaybookError, SettingsError) as error:
+        raise pytest.UsageError(str(error)) from None
+    except ModelError as error:
+        raise pytest.UsageError(f"{path.name}: {error}") from None

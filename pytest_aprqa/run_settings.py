@@ -1,0 +1,101 @@
+"""The settings of one playbook in this run, resolved in one order: command line, ini file, playbook, default."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_aprqa.options import OPTIONS, given, option_or_ini
+
+if TYPE_CHECKING:
+    import pytest
+
+    from pytest_aprqa.playbooks.playbook import Playbook
+
+# Range of a time limit, spec of `test_matrix.timeout_ms`.
+TIMEOUT_MS_LIMITS = (1000, 600_000)
+
+
+class SettingsError(ValueError):
+    """An option, ini key or playbook field has a value that cannot be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """What one playbook runs with. `sources` says where each value came from (option, ini, playbook, default)."""
+
+    model_path: Path | None
+    model_cache: Path | None
+    apr_binary: str | None
+    no_gpu: bool
+    tier: str | None
+    failure_policy: str
+    timeout_ms: int
+    sources: dict[str, str]
+
+
+def resolve_settings(config: pytest.Config, playbook: Playbook | None) -> RunSettings:
+    """Resolve every setting. `playbook` None gives what the command line and the ini file say."""
+    from pytest_aprqa.playbooks.policies import FailurePolicy
+    from pytest_aprqa.playbooks.tiers import parse_tier
+
+    sources: dict[str, str] = {}
+
+    def value(flag: str, playbook_value: Any = None) -> Any:
+        option = next(o for o in OPTIONS if o.flag == flag)
+        command_line, ini = given(config, flag)
+        for source, found in (
+            ("option", command_line),
+            ("ini", ini),
+            ("playbook", playbook_value),
+            ("default", option.default),
+        ):
+            if found is not None:
+                sources[flag] = source
+                return found
+        return None
+
+    policy = value("--failure-policy", playbook.failure_policy if playbook else None)
+    try:
+        policy = FailurePolicy.parse(str(getattr(policy, "value", policy))).value
+        tier = value("--tier")
+        tier = parse_tier(tier).name if tier is not None else None
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
+    timeout = value("--scenario-timeout", playbook.matrix.timeout_ms if playbook else None)
+    return RunSettings(
+        model_path=_path(config, value("--model-path")),
+        model_cache=_path(config, value("--model-cache")),
+        apr_binary=value("--apr-binary"),
+        no_gpu=bool(value("--no-gpu")),
+        tier=tier,
+        failure_policy=policy,
+        timeout_ms=_timeout(timeout, sources["--scenario-timeout"]),
+        sources=sources,
+    )
+
+
+def _timeout(value: Any, source: str) -> int:
+    low, high = TIMEOUT_MS_LIMITS
+    try:
+        milliseconds = int(value)
+    except (TypeError, ValueError):
+        milliseconds = -1
+    if not low <= milliseconds <= high:
+        raise SettingsError(
+            f"--scenario-timeout ({source}): found {value!r}, limit {low} to {high} ms; give whole milliseconds"
+        )
+    return milliseconds
+
+
+def _path(config: pytest.Config, value: str | None) -> Path | None:
+    if value is None:
+        return None
+    return Path(os.path.abspath(config.invocation_params.dir / Path(value).expanduser()))
+
+
+def requested_playbooks(config: pytest.Config) -> list[str]:
+    """Names or paths given with `--playbook` (command line, else ini)."""
+    return list(option_or_ini(config, "--playbook") or [])

@@ -1,0 +1,119 @@
+"""Scenarios of the serve modality: a real HTTP client against the server over the loaded engine, raw completions."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import httpx
+
+    from pytest_aprqa.engine_pool import CellAnswers, LoadedEngine
+    from pytest_aprqa.engines.protocol import GenerationResult
+    from pytest_aprqa.playbooks.scenarios import Scenario
+
+
+def ask_server(engine: LoadedEngine, scenarios: Sequence[Scenario], answers: CellAnswers) -> None:
+    """Fill `answers`. Every second scenario is streamed, so that both ways of answering are tried."""
+    import httpx
+
+    from pytest_aprqa.engines.errors import EngineCrashed, EngineError, EngineTimeout
+
+    for position, scenario in enumerate(scenarios):
+        try:
+            with httpx.Client(base_url=engine.server_url(), timeout=engine.timeout_s) as client:
+                answers.results[scenario.key] = complete(client, scenario, stream=position % 2 == 1)
+        except httpx.TimeoutException:
+            death: Exception = EngineTimeout(
+                f"no answer from the server within {engine.timeout_s * 1000:.0f} ms",
+                limit_ms=int(engine.timeout_s * 1000),
+            )
+            _bury(engine, scenario.key, death, answers)
+        except httpx.HTTPError as error:
+            # A broken connection is a death of the child if it is gone, otherwise an error of the server.
+            died = engine.host.death()
+            if died is not None:
+                _bury(engine, scenario.key, died, answers)
+            else:
+                answers.failures[scenario.key] = EngineError(f"server: {type(error).__name__}: {error}")
+        except (EngineCrashed, EngineTimeout) as error:
+            _bury(engine, scenario.key, error, answers)
+        except EngineError as error:
+            answers.failures[scenario.key] = error
+
+
+def _bury(engine: LoadedEngine, key: str, death: Exception, answers: CellAnswers) -> None:
+    answers.deaths.append(death)
+    answers.failures[key] = death
+    engine.revive()
+
+
+def complete(client: httpx.Client, scenario: Scenario, *, stream: bool) -> GenerationResult:
+    """One raw completion over HTTP. Raises EngineError for a status other than 200 or a body of another shape."""
+    from pytest_aprqa.engines.protocol import GenerationResult
+
+    body = {
+        "prompt": scenario.prompt,
+        "max_tokens": scenario.max_tokens,
+        "temperature": scenario.temperature,
+        "seed": scenario.seed,
+        "stream": stream,
+    }
+    started = time.monotonic()
+    first: float | None = None
+    if stream:
+        choice: dict[str, Any] = {"text": "", "token_ids": []}
+        for chunk in stream_chunks(client, "/v1/completions", body):
+            first = first if first is not None else time.monotonic() - started
+            for part in chunk.get("choices", []):
+                choice["text"] += part.get("text") or ""
+                choice["token_ids"] += part.get("token_ids") or []
+                choice["prompt_token_ids"] = part.get("prompt_token_ids") or choice.get("prompt_token_ids")
+                choice["finish_reason"] = part.get("finish_reason") or choice.get("finish_reason")
+    else:
+        choice = _json_of(client.post("/v1/completions", json=body))["choices"][0]
+    return GenerationResult(
+        key=scenario.key,
+        text=choice["text"],
+        prompt_ids=choice.get("prompt_token_ids"),
+        new_ids=choice.get("token_ids"),
+        finish_reason=choice.get("finish_reason") or "none",
+        seconds=time.monotonic() - started,
+        first_token_seconds=first,
+    )
+
+
+def stream_chunks(client: httpx.Client, path: str, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The JSON objects of a server-sent event stream. Raises EngineError unless it ends with `data: [DONE]`."""
+    from pytest_aprqa.engines.errors import EngineError
+
+    chunks = 0
+    with client.stream("POST", path, json=body) as response:
+        if response.status_code != 200:
+            response.read()
+            raise EngineError(f"server: POST {path}: status {response.status_code}: {response.text[:200]}")
+        for line in response.iter_lines():
+            if not line.startswith("data:"):
+                continue
+            data = line.removeprefix("data:").strip()
+            if data == "[DONE]":
+                return
+            chunks += 1
+            yield json.loads(data)
+    raise EngineError(f"server: POST {path}: the stream ended without data: [DONE] after {chunks} chunks")
+
+
+def _json_of(response: httpx.Response) -> dict[str, Any]:
+    from pytest_aprqa.engines.errors import EngineError
+
+    if response.status_code != 200:
+        raise EngineError(f"server: POST {response.url.path}: status {response.status_code}: {response.text[:200]}")
+    try:
+        value = response.json()
+    except ValueError:
+        raise EngineError(f"server: POST {response.url.path}: the body is not JSON: {response.text[:200]!r}") from None
+    if not isinstance(value, dict) or not value.get("choices"):
+        raise EngineError(f"server: POST {response.url.path}: no choices in {str(value)[:200]}")
+    return value

@@ -1,0 +1,195 @@
+"""Gateways G0 to G4: integrity, loading, basic inference, stability, quality. A failure of one zeroes the score."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_aprqa.suite.findings import listed
+
+if TYPE_CHECKING:
+    from pytest_aprqa.engine_pool import CellAnswers, LoadedEngine
+    from pytest_aprqa.engines.protocol import GenerationResult
+    from pytest_aprqa.fixtures import Observe
+    from pytest_aprqa.models.artifact import OpenArtifact
+    from pytest_aprqa.playbooks.playbook import Playbook
+    from pytest_aprqa.playbooks.scenarios import Scenario
+
+
+@pytest.mark.opens_artifact
+@pytest.mark.gateway("G0")
+@pytest.mark.gate("G0-INTEGRITY-FILE", severity="P0")
+def test_file_is_sound(artifact: OpenArtifact, observe: Observe) -> None:
+    """The file opens: header, index, checksums and bounds hold, and it has tensors."""
+    observe.advise("fetch or convert the file again; compare its sha256 with the publisher's")
+    observe("tensors", len(artifact.file.entries), limit=">= 1")
+    for warning in artifact.file.warnings:
+        observe("warning", warning)
+    assert len(artifact.file.entries) > 0, f"{artifact.file.path}: no tensor in the file"
+
+
+@pytest.mark.gateway("G0")
+@pytest.mark.gate("G0-VALIDATE-001", severity="P0")
+def test_tensor_values_are_sound(artifact: OpenArtifact, observe: Observe) -> None:
+    """Every tensor is free of NaN and infinity and is not zero throughout."""
+    from pytest_aprqa.suite.tensor_values import count_values
+
+    observe.advise("the weights themselves are damaged: fetch or convert the file again")
+    problems: list[str] = []
+    for name, entry in artifact.file.entries.items():
+        counts = count_values(artifact.file, name)
+        if counts.nan or counts.infinite:
+            problems.append(f"{name}: {counts.nan} NaN, {counts.infinite} infinite of {counts.total} values")
+        elif counts.total and not counts.nonzero:
+            problems.append(f"{name}: all {counts.total} values are zero")
+        elif not counts.total and entry.nbytes:
+            problems.append(f"{name}: no value could be read")
+    observe("tensors_read", len(artifact.file.entries), limit=">= 1")
+    observe("damaged_tensors", len(problems), limit=0, passed=not problems)
+    assert not problems, f"{artifact.file.path.name}: {listed(problems)}"
+
+
+@pytest.mark.gateway("G0")
+@pytest.mark.gate("G0-INTEGRITY-CONFIG", severity="P0")
+def test_configuration_matches_tensors(artifact: OpenArtifact, observe: Observe) -> None:
+    """Layer count, hidden size, vocabulary and head counts of the declaration are those of the tensors."""
+    from pytest_aprqa.models.families import integrity_problems
+
+    observe.advise("config.json or the file's metadata belongs to another model, or tensors were lost or added")
+    problems = integrity_problems(artifact.config, _shapes(artifact))
+    observe("contradictions", len(problems), limit=0, passed=not problems)
+    assert not problems, f"{artifact.file.path.name}: {listed(problems)}"
+
+
+@pytest.mark.gateway("G0")
+@pytest.mark.gate("G0-INTEGRITY-EXPECTED", severity="P0")
+def test_configuration_is_the_expected_one(artifact: OpenArtifact, playbook: Playbook, observe: Observe) -> None:
+    """Dimensions are those that the playbook expects of this model."""
+    expected = playbook.model.expected
+    if not expected:
+        pytest.skip("the playbook expects no dimensions (model.expected_*)")
+    found = {
+        "hidden_dim": artifact.config.hidden_size,
+        "num_layers": artifact.config.num_layers,
+        "num_heads": artifact.config.num_heads,
+        "num_kv_heads": artifact.config.num_kv_heads,
+        "vocab_size": artifact.config.vocab_size,
+        "intermediate_dim": artifact.config.intermediate_size,
+    }
+    observe.advise(f"the file is not {playbook.model.hf_repo}, or the playbook names another size")
+    problems = []
+    for name, value in expected.items():
+        observe(name, found[name], limit=value, passed=found[name] == value)
+        if found[name] != value:
+            problems.append(f"{name} mismatch: expected {value}, got {found[name]}")
+    assert not problems, f"{artifact.file.path.name}: {listed(problems)}"
+
+
+@pytest.mark.gateway("G0")
+@pytest.mark.gate("G0-TENSOR-001", severity="P0")
+def test_tensors_are_those_of_the_family(artifact: OpenArtifact, observe: Observe) -> None:
+    """The set of tensor names is the family's template, expanded for every layer."""
+    from pytest_aprqa.models.errors import ModelError
+    from pytest_aprqa.models.families import expected_tensors
+
+    try:
+        expected = expected_tensors(artifact.config)
+    except ModelError as error:
+        pytest.skip(f"no tensor template: {error}")
+    present = set(artifact.tensors.names())
+    missing = sorted(set(expected) - present)
+    extra = sorted(present - set(expected) - {"lm_head.weight"})
+    observe.advise("a tensor was lost, renamed or added on the way: convert the model again")
+    observe("expected_tensors", len(expected), limit=">= 1")
+    observe("missing_tensors", len(missing), limit=0, passed=not missing)
+    observe("extra_tensors", len(extra), limit=0, passed=not extra)
+    family = artifact.config.architecture
+    problems = [f"Missing {len(missing)} tensors from {family} template: {listed(missing, 5)}"] if missing else []
+    problems += [f"{len(extra)} tensors that the {family} template does not have: {listed(extra, 5)}"] if extra else []
+    assert not problems, f"{artifact.file.path.name}: {'; '.join(problems)}"
+
+
+@pytest.mark.gateway("G1")
+@pytest.mark.gate("G1-TOKENIZER-001", severity="P0")
+def test_tokenizer_is_complete(artifact: OpenArtifact, playbook: Playbook, observe: Observe) -> None:
+    """The file brings a tokenizer that fits its vocabulary and, for chat, a chat template."""
+    observe.advise("the conversion lost the tokenizer or took another model's: convert again with the tokenizer")
+    tokenizer = artifact.tokenizer
+    rows = artifact.config.vocab_size
+    largest = max(len(tokenizer.tokens) - 1, *tokenizer.end_ids, 0)
+    observe("tokens", len(tokenizer.tokens), limit=f"<= {rows}")
+    observe("largest_token_id", largest, limit=rows - 1, passed=largest < rows)
+    assert tokenizer.end_ids, f"{artifact.file.path.name}: no token that ends a generation is declared"
+    assert largest < rows, (
+        f"{artifact.file.path.name}: token id {largest} is outside the vocabulary of {rows} embedding rows"
+    )
+    if "chat" in playbook.matrix.modalities:
+        assert tokenizer.chat_template, f"{artifact.file.path.name}: no chat template, but the playbook asks for chat"
+
+
+@pytest.mark.loads_engine
+@pytest.mark.gateway("G1")
+@pytest.mark.gate("G1-LOAD-001", severity="P0")
+def test_model_loads(engine: LoadedEngine, observe: Observe) -> None:
+    """The engine loads the artifact strictly: no tensor missing, none left over, none of another shape."""
+    observe("engine", f"{engine.description.name} {engine.description.version}")
+    assert engine.description.backend == engine.backend, (
+        f"asked for backend {engine.backend}, the engine ran on {engine.description.backend}"
+    )
+
+
+@pytest.mark.gateway("G2")
+@pytest.mark.gate("G2-BASIC", severity="P0")
+def test_basic_inference_answers(answers: CellAnswers, observe: Observe) -> None:
+    """Every prompt of the cell gets an answer: at least one new token and text that is not blank."""
+    from pytest_aprqa.engines.errors import EngineCrashed, EngineTimeout
+
+    observe.advise("look at the tokenizer's stop tokens and at the chat template: the model ends before it begins")
+    problems = [
+        f"{key}: {error}"
+        for key, error in answers.failures.items()
+        if not isinstance(error, (EngineCrashed, EngineTimeout))
+    ]
+    problems += [f"{key}: no text" for key, result in answers.results.items() if not result.text.strip()]
+    asked = len(answers.results) + len(answers.failures)
+    observe("prompts_asked", asked, limit=">= 1")
+    observe("prompts_without_text", len(problems), limit=0, passed=not problems)
+    if not answers.results and not problems:
+        pytest.skip("blocked: the engine died on every prompt, see G3-STABLE")
+    assert asked > 0, "no prompt was asked"
+    assert not problems, f"{len(problems)} of {asked} prompts without an answer: {listed(problems)}"
+
+
+@pytest.mark.gateway("G3")
+@pytest.mark.gate("G3-STABLE", severity="P0")
+def test_engine_survives(answers: CellAnswers, observe: Observe) -> None:
+    """The engine neither crashed nor exceeded the time limit on any prompt of the cell."""
+    observe.advise("run the named prompt alone; the engine's last words are in the evidence (stderr)")
+    guilty = {key: error for key, error in answers.failures.items() if error in answers.deaths}
+    observe("prompts_asked", len(answers.results) + len(answers.failures), limit=">= 1")
+    observe("engine_deaths", len(answers.deaths), limit=0, passed=not answers.deaths)
+    for key in guilty:
+        observe("prompt", key, passed=False)
+    if answers.deaths:
+        raise answers.deaths[-1].with_traceback(None)
+    assert answers.results or answers.failures, "no prompt was asked"
+
+
+@pytest.mark.gateway("G4")
+@pytest.mark.gate("G4-GARBAGE-001", severity="P0")
+def test_output_is_not_garbage(
+    answer: GenerationResult, scenario: Scenario, playbook: Playbook, observe: Observe
+) -> None:
+    """The output is text, not repetition, control characters, NaN or token soup."""
+    from pytest_aprqa.oracles.garbage import judge_garbage
+    from pytest_aprqa.suite.findings import oracle_settings
+
+    observe.advise("compare the first diverging tensor with the SafeTensors source: wrong layout, scale or rotary base")
+    judgement = judge_garbage(answer.text, **oracle_settings(playbook, "garbage"))
+    observe("garbage", judgement.verdict, passed=judgement.verdict == "pass")
+    assert judgement.verdict == "pass", f"{judgement.reason}: {answer.text[:80]!r} for prompt {scenario.prompt!r}"
+
+
+def _shapes(artifact: OpenArtifact) -> dict[str, tuple[int, ...]]:
+    return {name: artifact.tensors.entry(name).shape for name in artifact.tensors.names()}

@@ -1,0 +1,73 @@
+"""The OpenAI-compatible server over the loaded engine, with a real HTTP client."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pytest_aprqa.engine_pool import LoadedEngine
+    from pytest_aprqa.fixtures import Observe
+    from pytest_aprqa.playbooks.playbook import Playbook
+
+QUESTION = [{"role": "user", "content": "What is 2+2?"}]
+
+
+@pytest.mark.gate("F-HTTP-002", severity="P1")
+def test_health_answers(engine: LoadedEngine, playbook: Playbook, observe: Observe) -> None:
+    """`GET /health` answers 200 with a status, `GET /v1/models` lists the model."""
+    client = _client(engine, playbook)
+    with client:
+        health = client.get("/health")
+        observe("status", health.status_code, limit=200, passed=health.status_code == 200)
+        assert health.status_code == 200, f"GET /health: status {health.status_code}: {health.text[:100]}"
+        assert health.json()["status"] in ("ok", "healthy"), f"GET /health: {health.text[:100]}"
+        models = client.get("/v1/models")
+        assert models.status_code == 200, f"GET /v1/models: status {models.status_code}"
+        assert models.json()["data"], f"GET /v1/models lists no model: {models.text[:100]}"
+
+
+@pytest.mark.gate("F-HTTP-010", severity="P1")
+def test_streamed_chat_equals_whole_chat(engine: LoadedEngine, playbook: Playbook, observe: Observe) -> None:
+    """Streaming chat ends with `[DONE]`, its pieces assemble to the text of the whole answer, usage is counted."""
+    from pytest_aprqa.served_answers import stream_chunks
+
+    body = {"messages": QUESTION, "max_tokens": 16, "temperature": 0}
+    with _client(engine, playbook) as client:
+        answer = client.post("/v1/chat/completions", json=body)
+        assert answer.status_code == 200, f"chat: status {answer.status_code}: {answer.text[:100]}"
+        whole = answer.json()["choices"][0]["message"]["content"]
+        usage = answer.json()["usage"]
+        pieces = []
+        for chunk in stream_chunks(client, "/v1/chat/completions", body | {"stream": True}):
+            pieces += [c["delta"].get("content") or "" for c in chunk.get("choices", [])]
+    observe("pieces", len(pieces), limit=">= 1")
+    observe("completion_tokens", usage["completion_tokens"], limit=">= 1")
+    assert usage["prompt_tokens"] > 0, f"usage counts no prompt token: {usage}"
+    assert usage["completion_tokens"] > 0, f"usage counts no completion token: {usage}"
+    assert "".join(pieces) == whole, f"streamed {''.join(pieces)!r}, whole {whole!r}"
+
+
+@pytest.mark.gate("F-HTTP-017", severity="P1")
+def test_bad_requests_are_refused(engine: LoadedEngine, playbook: Playbook, observe: Observe) -> None:
+    """Bad JSON, a missing field and empty messages get a 4xx with a JSON error, and the server lives on."""
+    with _client(engine, playbook) as client:
+        answers = {
+            "not JSON": client.post("/v1/completions", content=b"{", headers={"content-type": "application/json"}),
+            "no prompt": client.post("/v1/completions", json={"max_tokens": 4}),
+            "empty messages": client.post("/v1/chat/completions", json={"messages": []}),
+        }
+        for name, answer in answers.items():
+            observe(name, answer.status_code, limit="400 to 499", passed=400 <= answer.status_code < 500)
+            assert 400 <= answer.status_code < 500, f"{name}: status {answer.status_code}: {answer.text[:100]}"
+            assert "error" in answer.json(), f"{name}: no `error` in {answer.text[:100]}"
+        assert client.get("/health").status_code == 200, "the server is not healthy after bad requests"
+
+
+def _client(engine: LoadedEngine, playbook: Playbook):  # type: ignore[no-untyped-def]
+    import httpx
+
+    if "serve" not in playbook.matrix.modalities:
+        pytest.skip("the playbook does not ask for serve")
+    return httpx.Client(base_url=engine.server_url(), timeout=engine.timeout_s)

@@ -1,4 +1,4 @@
-"""Two checks of our own: ordinary test functions that ask for the plugin's fixtures and say under which gate to file."""
+"""Two checks of our own: ordinary test functions that ask for the plugin's fixtures and name their gate."""
 
 import pytest
 
@@ -16,8 +16,8 @@ def test_hidden_size_fits_the_kernel_tile(artifact, observe):
         assert value % TILE == 0, f"{name} {value} is not a multiple of {TILE}"
 
 
-@pytest.mark.gate("F-QUAL-902", severity="P2", title="answers about the hidden rules of our product are short")
-def test_hidden_verbosity(answer, scenario, observe):
+@pytest.mark.gate("F-QUAL-902", severity="P2", title="answers are short")
+def test_answer_is_short(answer, scenario, observe):
     """No answer is longer than 200 characters."""
     observe("characters", len(answer.text), limit=200, passed=len(answer.text) <= 200)
     assert len(answer.text) <= 200, f"{scenario.prompt!r}: {len(answer.text)} characters"

@@ -1,4 +1,4 @@
-"""APR v2 reader. Strict refuses everything a careful writer cannot produce; lenient turns what can be read into warnings.
+"""APR v2 reader. Strict refuses everything a careful writer cannot produce; lenient notes warnings instead.
 
 Both checksums are always verified: a wrong footer refutes the file, a missing one is only a warning (old writers).
 """

@@ -1,4 +1,4 @@
-"""The fixed parts of an APR v2 file: header fields, flags, dtype codes, checksums, alignment. Reader and writer share it.
+"""The fixed parts of an APR v2 file (header, flags, dtype codes, checksums, alignment), shared by reader and writer.
 
 Numbers are those of the published container (64-byte header, sections aligned to 64 bytes, CRC-32 as in zlib).
 """
@@ -82,9 +82,11 @@ class Header:
     @classmethod
     def parse(cls, data: bytes) -> Header:
         """Split the first 64 bytes of a file; no field is checked here."""
-        magic, major, minor, *rest = _HEADER.unpack_from(data)
+        magic, major, minor, flags, count, metadata_at, metadata_size, index_at, data_at = _HEADER.unpack_from(data)
         (checksum,) = struct.unpack_from("<I", data, 40)
-        return cls(magic, (major, minor), *rest, checksum, bytes(data[44:64]))
+        reserved = bytes(data[44:64])
+        version = (major, minor)
+        return cls(magic, version, flags, count, metadata_at, metadata_size, index_at, data_at, checksum, reserved)
 
 
 def pack_header(flags: int, tensor_count: int, metadata_size: int, index_offset: int, data_offset: int) -> bytes:

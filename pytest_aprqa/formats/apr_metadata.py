@@ -1,6 +1,6 @@
 """The metadata object of an APR file: known keys with their types, aliases, and its one canonical JSON text.
 
-The text equals that of the reference writer byte for byte: key order, null rules, shortest floats (32-bit where declared).
+The text equals the reference writer's byte for byte: key order, null rules, shortest floats (32-bit where declared).
 """
 
 from __future__ import annotations
@@ -127,9 +127,9 @@ def _as_float(value: float) -> float:
 
 
 def canonical_metadata_json(path: str | os.PathLike[str], metadata: Mapping[str, Any]) -> bytes:
-    """METADATA as canonical UTF-8 JSON: named keys in their order, then custom keys sorted; unset optional keys omitted.
+    """METADATA as canonical UTF-8 JSON: named keys in their order, then custom keys sorted; unset keys omitted.
 
-    Aliases become canonical keys. FormatError: an alias beside its canonical key, a wrong type, a value JSON cannot hold.
+    Aliases become canonical keys. FormatError: an alias beside its canonical key, a wrong type, a value not of JSON.
     Missing `total_size` and `param_count` become 0.
     """
     for line in alias_conflicts(metadata):
@@ -175,14 +175,14 @@ def _json(path: str | os.PathLike[str], key: str, value: Any) -> str:
 
 
 def float_text(value: float, *, single: bool = False) -> str:
-    """Shortest decimal that reads back to VALUE (as a 32-bit float if SINGLE), plain or with an exponent as Rust does it.
+    """Shortest decimal that reads back to VALUE (as a 32-bit float if SINGLE), written as Rust does.
 
     Plain notation for decimal exponents -6..12 (single) or -5..15 (double); otherwise like 1e-7 or 1.5e30.
     """
-    number = np.float32(value) if single else np.float64(value)
+    number: np.floating[Any] = np.float32(value) if single else np.float64(value)
     if number == 0:
         return "-0.0" if math.copysign(1, number) < 0 else "0.0"
-    mantissa, _, exponent_text = np.format_float_scientific(abs(number), unique=True, trim="-").partition("e")
+    mantissa, _, exponent_text = np.format_float_scientific(np.abs(number), unique=True, trim="-").partition("e")
     exponent, digits = int(exponent_text), mantissa.replace(".", "")
     sign = "-" if number < 0 else ""
     low, high = (-6, 12) if single else (-5, 15)

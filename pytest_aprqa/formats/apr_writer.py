@@ -5,6 +5,7 @@ Only what every reader of the format understands is written; anything else is re
 
 from __future__ import annotations
 
+import itertools
 import os
 import struct
 import zlib
@@ -27,7 +28,7 @@ def write_apr(path: str | os.PathLike[str], metadata: Mapping[str, Any], tensors
     """Write PATH atomically from (name, dtype, row-major shape, bytes | array | function that makes them).
 
     Tensors may come in any order; data is stored sorted by name. Flags, checksums, `total_size` (stored bytes) and
-    `param_count` (elements) are filled in unless METADATA gives the last two. FormatError: whatever a reader would refuse.
+    `param_count` (elements) are filled in unless METADATA gives the last two. FormatError: what a reader would refuse.
     """
     target = Path(path)
     pieces = _pieces(target, metadata, tensors)
@@ -45,7 +46,7 @@ def _pieces(target: Path, metadata: Mapping[str, Any], tensors: Iterable[Tensor]
     """The file piece by piece; everything is checked, and the first piece made, before any tensor is."""
     rows = sorted(tensors, key=lambda row: row[0].encode("utf-8", "surrogatepass"))
     sizes = [_checked_size(target, *row[:3]) for row in rows]
-    for before, after in zip(rows, rows[1:], strict=False):
+    for before, after in itertools.pairwise(rows):
         if before[0] == after[0]:
             raise FormatError(target, f"tensor {after[0]!r}", "is given twice")
     totals = {"total_size": sum(sizes), "param_count": sum(element_count(row[2]) for row in rows)}

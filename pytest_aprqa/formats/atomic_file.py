@@ -1,4 +1,4 @@
-"""Write a file so that a reader sees the old one or the whole new one, never a part: temporary sibling, sync, rename."""
+"""Write a file so that readers see the old or the whole new one, never a part (temporary sibling, sync, rename)."""
 
 from __future__ import annotations
 

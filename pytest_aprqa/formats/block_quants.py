@@ -1,6 +1,6 @@
 """The block layouts themselves: one function per quantised type, (blocks, bytes) uint8 -> (blocks, elements) float32.
 
-Layouts and operation order follow ggml's reference code (`ggml-quants.c`), so results match the gguf package bit for bit.
+Layouts and operation order follow ggml's reference code (`ggml-quants.c`), so results equal the gguf package's.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import Final
 
 MAX_ELEMENTS: Final = 2**63 - 1
 
-#: dtype -> (elements per block, bytes per block). APR_Q8 is not here: it is one f32 scale and then one byte per element.
+#: dtype -> (elements per block, bytes per block). APR_Q8 is not here: it is one f32 scale, then a byte per element.
 BLOCKS: Final[dict[str, tuple[int, int]]] = {
     "F64": (1, 8),
     "F32": (1, 4),
@@ -56,7 +56,7 @@ BLOCKS: Final[dict[str, tuple[int, int]]] = {
     "APR_Q4": (32, 18),
 }
 
-#: Types stored in blocks of several elements (or, APR_Q8, under one scale): lossy, and never readable element by element.
+#: Types stored in blocks of several elements (or, APR_Q8, under one scale): lossy, not readable one by one.
 QUANTISED: Final = frozenset({name for name, (elements, _) in BLOCKS.items() if elements > 1} | {"APR_Q8"})
 
 

@@ -1,6 +1,6 @@
 """One view for all formats: Hugging Face names, row-major shapes, q/k rows in Hugging Face order.
 
-Built from the file's own names; it renames and un-permutes, and it never guesses: two names for one tensor are an error.
+Built from the file's own names; it renames, un-permutes, and never guesses: two names for one tensor are an error.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _ROTATED: Final = re.compile(r"model\.layers\.\d+\.self_attn\.([qk])_proj\.(?:we
 class CanonicalTensors:
     """The tensors of FILE under Hugging Face names. Names without a mapping keep their own name.
 
-    Rows of q and k are un-permuted only for GGUF files of PERMUTED_ARCHITECTURES (converters permute there). In APR files
-    rows stay as stored, whatever the names: `rope_type` in the metadata says how they rotate. A head stored without
-    bytes (tied) is left out of `names`; `tied_head` is then True. FormatError: two tensors with one canonical name.
+    Rows of q and k are un-permuted only for GGUF files of PERMUTED_ARCHITECTURES (converters permute there). In APR
+    files rows stay as stored, whatever the names: `rope_type` in the metadata says how they rotate. A head stored
+    without bytes (tied) is left out of `names`; `tied_head` is then True. FormatError: two tensors, one canonical name.
     """
 
     def __init__(self, file: TensorFile, architecture: str, num_heads: int, num_kv_heads: int) -> None:

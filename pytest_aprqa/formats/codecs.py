@@ -1,4 +1,4 @@
-"""Decode every element type we understand to float32, and encode the ones we write. Vectorised numpy, no copies of files.
+"""Decode every element type we understand to float32, and encode the ones we write, in vectorised numpy.
 
 The block layouts are in `block_quants`; this file dispatches and cuts large tensors into pieces of bounded memory.
 """

@@ -21,7 +21,7 @@ def printable(value: Any, limit: int = _SHOWN) -> str:
 
 
 class FormatError(ValueError):
-    """A file breaks its format. Attributes: path, where, problem, found, limit, advice (found/limit/advice may be None).
+    """A file breaks its format. Attributes: path, where, problem, found, limit, advice (the last three may be None).
 
     `where` is a field name or a byte offset; `str()` is always one line.
     """

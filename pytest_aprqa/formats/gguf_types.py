@@ -26,7 +26,7 @@ ARRAY_VALUE: Final = 9
 VALUE_TYPE_IDS: Final[dict[str, int]] = {name: key for key, (name, _, _) in SCALAR_VALUES.items()} | {
     "string": STRING_VALUE
 }
-#: Every type name that `write_gguf` takes and `GgufFile.value_types` gives: scalars, "string", and "array[...]" of them.
+#: Every type name that `write_gguf` takes and `GgufFile.value_types` gives: scalars, "string", "array[...]".
 VALUE_TYPE_NAMES: Final = frozenset(VALUE_TYPE_IDS) | {f"array[{name}]" for name in VALUE_TYPE_IDS}
 
 TENSOR_TYPES: Final[dict[int, str]] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections import Counter
 from typing import Any, Final, NoReturn
 
 from pytest_aprqa.formats.errors import FormatError
@@ -23,8 +24,7 @@ def parse_json_object(
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(items)
         if len(found) != len(items):
-            seen: set[str] = set()
-            twice = next(key for key, _ in items if key in seen or seen.add(key))
+            twice, _ = Counter(key for key, _ in items).most_common(1)[0]
             if duplicates is None:
                 raise FormatError(path, where, "duplicate JSON key", found=twice, advice="write the file again")
             duplicates.append(twice)

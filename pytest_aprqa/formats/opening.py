@@ -66,7 +66,7 @@ def _looks_like_safetensors(path: Path, head: bytes) -> bool:
     if len(head) >= 9 and head[8:9] == b"{":
         return True
     # A damaged header length must still be explained by the reader of the format, not by a shrug.
-    return path.suffix == ".safetensors" and not head.lstrip()[:1] in (b"<", b"{", b"[")
+    return path.suffix == ".safetensors" and head.lstrip()[:1] not in (b"<", b"{", b"[")
 
 
 def _refuse_impostor(path: Path, head: bytes) -> None:

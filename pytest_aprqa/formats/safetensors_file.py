@@ -26,7 +26,9 @@ MAX_INDEX_BYTES: Final = 100_000_000
 MAX_NAME_BYTES: Final = 1024
 INDEX_NAME: Final = "model.safetensors.index.json"
 
-_DTYPES: Final = frozenset("F64 F32 F16 BF16 F8_E4M3 F8_E5M2 I8 I16 I32 I64 U8 U16 U32 U64 BOOL".split())
+_DTYPES: Final = frozenset(
+    ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2") + ("I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64", "BOOL")
+)
 _DOWNLOAD: Final = "the file is damaged or cut short: download it again"
 
 

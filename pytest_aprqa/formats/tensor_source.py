@@ -39,7 +39,7 @@ def payload_of(path: str | os.PathLike[str], name: str, source: TensorSource, nb
     if isinstance(given, np.ndarray):
         # Little endian on disk, whatever the machine: numpy converts where the two differ.
         given = np.ascontiguousarray(given, dtype=given.dtype.newbyteorder("<")).reshape(-1).view(np.uint8)
-    view = memoryview(given).cast("B")
+    view = memoryview(given.data if isinstance(given, np.ndarray) else given).cast("B")
     if view.nbytes != nbytes:
         raise FormatError(path, f"tensor {name!r}", "wrong number of bytes", found=view.nbytes, limit=nbytes)
     return view

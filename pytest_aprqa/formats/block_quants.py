@@ -104,7 +104,8 @@ def decode_q6_k(blocks: Bytes) -> Floats:
     nibbles = np.concatenate([low & np.uint8(15), low >> np.uint8(4)], axis=2).reshape(-1, 2, 4, 32)
     codes = (nibbles | ((high & np.uint8(3)) << np.uint8(4))).view(np.int8) - np.int8(32)
     scales = _half(blocks[:, 208:210]) * blocks[:, 192:208].view(np.int8).astype(np.float32)
-    return (scales[:, :, None] * codes.reshape(-1, 16, 16).astype(np.float32)).reshape(-1, 256)
+    values: Floats = (scales[:, :, None] * codes.reshape(-1, 16, 16).astype(np.float32)).reshape(-1, 256)
+    return values
 
 
 def decode_apr_q4(blocks: Bytes) -> Floats:
@@ -143,7 +144,7 @@ def encode_apr_q8(values: Floats) -> bytes:
     largest = np.float32(np.abs(values).max())
     scale = np.float32(largest / np.float32(127)) if largest > 0 else np.float32(1)
     codes = np.clip(round_half_away(values / scale), -127, 127).astype(np.int8)
-    return scale.astype("<f4").tobytes() + codes.tobytes()
+    return np.array([scale], "<f4").tobytes() + codes.tobytes()
 
 
 def encode_apr_q4(rows: Floats, count: int) -> bytes:

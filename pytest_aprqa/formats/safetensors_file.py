@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pytest_aprqa.formats.atomic_file import replaced_atomically
-from pytest_aprqa.formats.blocks import tensor_nbytes
+from pytest_aprqa.formats.blocks import BLOCKS, QUANTISED, tensor_nbytes
 from pytest_aprqa.formats.errors import FormatError
 from pytest_aprqa.formats.json_text import parse_json_object
 from pytest_aprqa.formats.tensor_checks import check_tensor_name, checked_count
@@ -26,9 +26,7 @@ MAX_INDEX_BYTES: Final = 100_000_000
 MAX_NAME_BYTES: Final = 1024
 INDEX_NAME: Final = "model.safetensors.index.json"
 
-_DTYPES: Final = frozenset(
-    ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2") + ("I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64", "BOOL")
-)
+_DTYPES: Final = frozenset(BLOCKS) - QUANTISED
 _DOWNLOAD: Final = "the file is damaged or cut short: download it again"
 
 

@@ -91,12 +91,23 @@ def random_llama_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_random_llama(tmp_path_factory.mktemp("models") / "random-llama")
 
 
-def write_random_qwen2(folder: Path, *, seed: int = 20, dtype: str = "BF16") -> Path:
-    """Write the Qwen2 shape below `folder` (created) and return it. `dtype`: F32, F16 or BF16."""
+def write_random_qwen2(
+    folder: Path,
+    *,
+    seed: int = 20,
+    dtype: str = "BF16",
+    extra_rows: int = 0,
+    changes: dict[str, Any] | None = None,
+) -> Path:
+    """Write the Qwen2 shape below `folder` (created) and return it. `dtype`: F32, F16 or BF16.
+
+    `extra_rows`: embedding rows more than the tokenizer has tokens; `changes`: fields of config.json to set.
+    """
     tokenizer = _train_tokenizer(QWEN2_SPECIAL, qwen2=True)
     end = tokenizer.token_to_id("<|im_end|>")
     pad = tokenizer.token_to_id("<|endoftext|>")
-    config = {**QWEN2_CONFIG, "vocab_size": tokenizer.get_vocab_size(), "bos_token_id": pad, "eos_token_id": end}
+    rows = tokenizer.get_vocab_size() + extra_rows
+    config = {**QWEN2_CONFIG, "vocab_size": rows, "bos_token_id": pad, "eos_token_id": end, **(changes or {})}
     settings = {
         "tokenizer_class": "Qwen2Tokenizer",
         "add_bos_token": False,
@@ -109,8 +120,15 @@ def write_random_qwen2(folder: Path, *, seed: int = 20, dtype: str = "BF16") -> 
     return _write_folder(folder, config, tokenizer, settings, generation, seed, dtype)
 
 
-def write_random_llama(folder: Path, *, seed: int = 21, dtype: str = "BF16") -> Path:
-    """Write the Llama shape below `folder` (created) and return it. `dtype`: F32, F16 or BF16."""
+def write_random_llama(
+    folder: Path,
+    *,
+    seed: int = 21,
+    dtype: str = "BF16",
+    extra_rows: int = 0,
+    changes: dict[str, Any] | None = None,
+) -> Path:
+    """Write the Llama shape below `folder` (created) and return it. Options as `write_random_qwen2`."""
     tokenizer = _train_tokenizer(LLAMA_SPECIAL, qwen2=False)
     bos = tokenizer.token_to_id("<|begin_of_text|>")
     end, turn = tokenizer.token_to_id("<|end_of_text|>"), tokenizer.token_to_id("<|eot_id|>")
@@ -124,7 +142,8 @@ def write_random_llama(folder: Path, *, seed: int = 21, dtype: str = "BF16") -> 
             ),
         ]
     )
-    config = {**LLAMA_CONFIG, "vocab_size": tokenizer.get_vocab_size(), "bos_token_id": bos, "eos_token_id": end}
+    rows = tokenizer.get_vocab_size() + extra_rows
+    config = {**LLAMA_CONFIG, "vocab_size": rows, "bos_token_id": bos, "eos_token_id": end, **(changes or {})}
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "bos_token": "<|begin_of_text|>",

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_aprqa.defects.errors import DefectNotApplicableError
-from pytest_aprqa.defects.gguf_image import RawTensor, read_key_values, write_gguf_image
-from pytest_aprqa.defects.stored_tensors import StoredTensor, write_tensors
+from pytest_aprqa.defects.stored_tensors import read_contents, write_contents
 from pytest_aprqa.formats.opening import open_tensor_file
 
 Operation = Callable[[Path], None]
@@ -79,14 +78,9 @@ def edit_apr(change: Callable[[Document], None]) -> Operation:
     """Change the metadata of an APR file; tensors keep their bytes, checksums are right again."""
 
     def apply(path: Path) -> None:
-        with open_tensor_file(path) as file:
-            metadata = json.loads(json.dumps(dict(file.metadata)))
-            tensors = {
-                name: StoredTensor(entry.dtype, entry.shape, file.raw(name).tobytes())
-                for name, entry in file.entries.items()
-            }
-        change(metadata)
-        write_tensors(path, "apr", metadata, tensors)
+        contents = read_contents(path)
+        change(contents.metadata)
+        write_contents(path, contents)
 
     return apply
 
@@ -113,19 +107,16 @@ def edit_gguf(key: str, change: Callable[[Any], Any]) -> Operation:
     """Replace the value of one GGUF key (`{arch}` stands for the architecture); a change to None removes the key."""
 
     def apply(path: Path) -> None:
-        with open_tensor_file(path) as file:
-            architecture = str(file.metadata["general.architecture"])
-            name = key.replace("{arch}", architecture)
-            if name not in file.metadata:
-                raise DefectNotApplicableError(path, name, "the file has no such key")
-            value = change(file.metadata[name])
-            tensors = _raw_tensors(file)
-        values = read_key_values(path)
+        contents = read_contents(path)
+        name = key.replace("{arch}", str(contents.metadata["general.architecture"]))
+        if name not in contents.metadata:
+            raise DefectNotApplicableError(path, name, "the file has no such key")
+        value = change(contents.metadata[name])
         if value is None:
-            del values[name]
+            del contents.metadata[name]
         else:
-            values[name] = values[name].replaced(value)
-        write_gguf_image(path, values, tensors)
+            contents.metadata[name] = value
+        write_contents(path, contents)
 
     return apply
 
@@ -170,12 +161,3 @@ def end_rows(path: Path) -> list[int]:
     if not rows:
         raise DefectNotApplicableError(path, "end of text", "the model declares no end token")
     return rows
-
-
-def _raw_tensors(file: Any) -> dict[str, RawTensor]:
-    from gguf import GGMLQuantizationType
-
-    return {
-        name: RawTensor(entry.shape, int(GGMLQuantizationType[entry.dtype]), file.raw(name).tobytes())
-        for name, entry in file.entries.items()
-    }

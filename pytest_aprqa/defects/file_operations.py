@@ -6,10 +6,11 @@ import json
 import struct
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from pytest_aprqa.defects.errors import DefectNotApplicableError
-from pytest_aprqa.defects.stored_tensors import INDEX_NAME, StoredTensor, Tensors, seal, weight_file, write_tensors
+from pytest_aprqa.defects.stored_tensors import INDEX_NAME, read_contents, seal, weight_file, write_contents
 from pytest_aprqa.formats.opening import open_tensor_file
 
 Operation = Callable[[Path], None]
@@ -84,21 +85,16 @@ def split_and_lose_a_shard(folder: Path) -> None:
     if (folder / INDEX_NAME).is_file():
         target.unlink()
         return
-    with open_tensor_file(target) as file:
-        tensors: Tensors = {
-            name: StoredTensor(entry.dtype, entry.shape, file.raw(name).tobytes())
-            for name, entry in file.entries.items()
-        }
-        metadata = dict(file.metadata)
-    half = len(tensors) // 2
-    names = list(tensors)
+    contents = read_contents(target)
+    names = list(contents.tensors)
+    half = len(names) // 2
     shards = {"model-00001-of-00002.safetensors": names[:half], "model-00002-of-00002.safetensors": names[half:]}
     weight_map = {name: shard for shard, members in shards.items() for name in members}
-    size = sum(len(tensor.data) for tensor in tensors.values())
+    size = sum(len(tensor.data) for tensor in contents.tensors.values())
     index = {"metadata": {"total_size": size}, "weight_map": weight_map}
     (folder / INDEX_NAME).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
     first = next(iter(shards))
-    write_tensors(folder / first, "safetensors", metadata, {name: tensors[name] for name in shards[first]})
+    write_contents(folder / first, replace(contents, tensors={name: contents.tensors[name] for name in shards[first]}))
     target.unlink()
 
 

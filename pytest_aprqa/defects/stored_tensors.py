@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import zlib
@@ -14,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_aprqa.defects.errors import DefectNotApplicableError
-from pytest_aprqa.defects.gguf_image import RawTensor, read_key_values, write_gguf_image
 from pytest_aprqa.formats import codecs
 from pytest_aprqa.formats.apr_writer import write_apr
+from pytest_aprqa.formats.gguf_file import GgufFile
+from pytest_aprqa.formats.gguf_writer import write_gguf
 from pytest_aprqa.formats.names import gguf_name
 from pytest_aprqa.formats.opening import open_tensor_file
 from pytest_aprqa.formats.safetensors_file import write_safetensors
@@ -44,6 +46,16 @@ class StoredTensor:
 
 
 Tensors = dict[str, StoredTensor]
+
+
+@dataclass(slots=True)
+class Contents:
+    """One weight file in memory: `metadata` as its reader gives it, `value_types` of GGUF keys (else empty)."""
+
+    format: str
+    metadata: dict[str, Any]
+    value_types: dict[str, str]
+    tensors: Tensors
 
 
 def weight_file(path: Path, name: str | None = None) -> Path:
@@ -93,33 +105,36 @@ def change_values(path: Path, hf_name: str, change: Callable[[Floats], Floats]) 
 def change_tensors(path: Path, change: Callable[[Tensors], Tensors], *, holding: str | None = None) -> None:
     """Rewrite one weight file with other tensors (dropped, renamed, reshaped, ...); the rest stays equal."""
     target = weight_file(path, holding)
-    with open_tensor_file(target) as file:
+    contents = read_contents(target)
+    before = set(contents.tensors)
+    contents.tensors = change(dict(contents.tensors))
+    write_contents(target, contents)
+    if path.is_dir():
+        _update_index(path, target, before, set(contents.tensors))
+
+
+def read_contents(path: Path) -> Contents:
+    """Everything in one healthy weight file."""
+    with open_tensor_file(path) as file:
         tensors = {
             name: StoredTensor(entry.dtype, entry.shape, file.raw(name).tobytes())
             for name, entry in file.entries.items()
         }
-        kind, metadata = file.format, dict(file.metadata)
-    after = change(dict(tensors))
-    write_tensors(target, kind, metadata, after)
-    if path.is_dir():
-        _update_index(path, target, set(tensors), set(after))
+        types = file.value_types if isinstance(file, GgufFile) else {}
+        return Contents(file.format, copy.deepcopy(dict(file.metadata)), dict(types), tensors)
 
 
-def write_tensors(target: Path, kind: str, metadata: dict[str, Any], tensors: Tensors) -> None:
-    """Write `tensors` over the healthy file `target` of format `kind`; APR takes `metadata`, GGUF keeps its own."""
-    if kind == "safetensors":
-        write_safetensors(
-            target, {n: (t.dtype, t.shape, t.data) for n, t in tensors.items()}, metadata=metadata or None
-        )
-    elif kind == "apr":
-        ordered = sorted(tensors.items(), key=lambda item: item[0].encode())
-        write_apr(target, metadata, [(name, t.dtype, t.shape, t.data) for name, t in ordered])
+def write_contents(path: Path, contents: Contents) -> None:
+    """Write `contents` as one file of its format, in place of whatever is there."""
+    rows = [(name, tensor.dtype, tensor.shape, tensor.data) for name, tensor in contents.tensors.items()]
+    metadata = contents.metadata
+    if contents.format == "safetensors":
+        write_safetensors(path, {name: (kind, shape, data) for name, kind, shape, data in rows}, metadata or None)
+    elif contents.format == "apr":
+        write_apr(path, metadata, sorted(rows, key=lambda row: row[0].encode()))
     else:
-        from gguf import GGMLQuantizationType
-
-        values = read_key_values(target)
-        raw = {n: RawTensor(t.shape, int(GGMLQuantizationType[t.dtype]), t.data) for n, t in tensors.items()}
-        write_gguf_image(target, values, raw)
+        typed = [(key, value, contents.value_types[key]) for key, value in metadata.items()]
+        write_gguf(path, str(metadata["general.architecture"]), typed, rows)
 
 
 def seal(path: Path) -> None:

@@ -1,0 +1,106 @@
+"""What the APR metadata of a derived file says, key by key, and that the container rules hold."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from pathlib import Path
+
+import pytest
+
+from pytest_aprqa.formats.opening import open_tensor_file
+from pytest_aprqa.lifecycle.derive import derive
+
+ALIASES = {"hidden_dim", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "max_seq_len", "n_vocab"}
+
+
+@pytest.fixture(scope="module")
+def qwen2(random_qwen2_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return derive(random_qwen2_folder, "apr", cache=tmp_path_factory.mktemp("cache")).path
+
+
+@pytest.fixture(scope="module")
+def llama(random_llama_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return derive(random_llama_folder, "apr", cache=tmp_path_factory.mktemp("cache")).path
+
+
+def raw_metadata(path: Path) -> dict[str, object]:
+    data = path.read_bytes()
+    return json.loads(data[64 : 64 + int.from_bytes(data[20:24], "little")])
+
+
+def test_dimensions_have_their_canonical_names_only(llama: Path) -> None:
+    metadata = raw_metadata(llama)
+    expected = {
+        "architecture": "llama",
+        "hf_architecture": "LlamaForCausalLM",
+        "hf_model_type": "llama",
+        "hidden_size": 96,
+        "num_layers": 2,
+        "num_heads": 6,
+        "num_kv_heads": 3,
+        "head_dim": 16,
+        "intermediate_size": 160,
+        "max_position_embeddings": 512,
+        "rope_theta": 10000.0,
+        "rope_type": 2,
+        "license": None,
+        "data_source": None,
+        "data_license": None,
+    }
+    assert {key: metadata.get(key, "absent") for key in expected} == expected
+    assert isinstance(metadata["hidden_size"], int)
+    assert metadata["rms_norm_eps"] == pytest.approx(1e-5, rel=1e-6)
+    assert not ALIASES & metadata.keys()
+
+
+def test_hugging_face_rows_are_declared_as_halves_for_every_family(llama: Path, qwen2: Path) -> None:
+    assert raw_metadata(llama)["rope_type"] == 2
+    assert raw_metadata(qwen2)["rope_type"] == 2
+
+
+def test_tied_head_is_a_real_copy_with_the_flag(qwen2: Path, llama: Path) -> None:
+    assert raw_metadata(qwen2)["tied_embeddings"] is True
+    assert "tied_embeddings" not in raw_metadata(llama)
+    with open_tensor_file(qwen2) as file:
+        head, embedding = file.entries["lm_head.weight"], file.entries["model.embed_tokens.weight"]
+        assert (head.dtype, head.shape) == (embedding.dtype, embedding.shape)
+        assert file.raw("lm_head.weight").tobytes() == file.raw("model.embed_tokens.weight").tobytes()
+
+
+def test_tokenizer_is_complete(llama: Path, random_llama_folder: Path) -> None:
+    metadata = raw_metadata(llama)
+    tokenizer = json.loads((random_llama_folder / "tokenizer.json").read_text())
+    vocabulary = metadata["tokenizer.vocabulary"]
+    for token, token_id in tokenizer["model"]["vocab"].items():
+        assert vocabulary[token_id] == token
+    for added in tokenizer["added_tokens"]:
+        assert vocabulary[added["id"]] == added["content"]
+        assert metadata["tokenizer.token_type"][added["id"]] == 3
+    assert metadata["tokenizer.merges"] == [" ".join(merge) for merge in tokenizer["model"]["merges"]]
+    assert metadata["tokenizer.pre_type"] == "gpt-2"
+    assert metadata["tokenizer.add_bos_token"] is True
+    assert vocabulary[metadata["tokenizer.bos_token_id"]] == "<|begin_of_text|>"
+    assert vocabulary[metadata["tokenizer.eos_token_id"]] == "<|end_of_text|>"
+    assert metadata["tokenizer.vocab_size"] == metadata["vocab_size"] == len(vocabulary)
+    assert metadata["chat_template"] == metadata["tokenizer.chat_template"]
+    assert "start_header_id" in metadata["chat_template"]
+
+
+def test_counts_are_of_what_is_stored(qwen2: Path) -> None:
+    metadata = raw_metadata(qwen2)
+    with open_tensor_file(qwen2) as file:
+        assert metadata["total_size"] == sum(entry.nbytes for entry in file.entries.values())
+        elements = 0
+        for name, entry in file.entries.items():
+            size = 1
+            for dim in entry.shape:
+                size *= dim
+            elements += size if name != "lm_head.weight" else 0
+        assert metadata["param_count"] == elements
+
+
+def test_header_flags_and_footer_follow_the_format(qwen2: Path) -> None:
+    data = qwen2.read_bytes()
+    assert int.from_bytes(data[6:8], "little") == 0x0400 | 0x0200
+    assert zlib.crc32(data[:-4]) == int.from_bytes(data[-4:], "little")

@@ -1,0 +1,96 @@
+"""The configured blocks that no typed field of a Playbook holds, completed with their documented defaults."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pytest_aprqa.playbooks.document import Document
+from pytest_aprqa.playbooks.playbook import BACKENDS
+
+# Defaults of each sub-block of `differential_tests`.
+DIFFERENTIAL_DEFAULTS: dict[str, dict[str, Any]] = {
+    "format_validation": {"checks": ["dtype_mapping", "tensor_alignment", "header_integrity"]},
+    "tensor_diff": {},
+    "inference_compare": {"max_tokens": 10, "tolerance": 1e-5},
+    "fingerprint": {"tensors": "all", "stats": ["mean", "std", "min", "max", "checksum"]},
+    "validate_stats": {"tolerance": {"layernorm": 0.001, "embedding": 0.1, "attention": 0.01}},
+}
+PROFILE_DEFAULTS: dict[str, Any] = {
+    "enabled": False,
+    "warmup": 3,
+    "measure": 10,
+    "formats": ["gguf", "apr", "safetensors"],
+    "backends": list(BACKENDS),
+    "assertions": {},
+    "gates": [],
+}
+OLLAMA_DEFAULTS: dict[str, Any] = {
+    "quantizations": ["q4_k_m"],
+    "prompts": ["What is 2+2?"],
+    "temperature": 0.0,
+    "min_perf_ratio": 0.8,
+    "gates": [],
+}
+# Blocks without an `enabled` switch: there and not empty means configured.
+LIST_BLOCKS = ("falsification_gates", "verification_tests", "verification_gates", "regression_tests")
+
+
+def profile_with_defaults(profile: dict[str, Any]) -> dict[str, Any]:
+    """`profile_ci` with every field; without `enabled: true` it is off."""
+    return PROFILE_DEFAULTS | profile
+
+
+def configured_blocks(document: Document) -> dict[str, Any]:
+    """Blocks that ask for something to be run, by key path; those that are switched off or empty are left out."""
+    data = document.data
+    blocks: dict[str, Any] = {name: data[name] for name in LIST_BLOCKS if data.get(name)}
+    properties = data.get("property_tests")
+    if isinstance(properties, list) and properties:
+        blocks["property_tests"] = [{"count": 100} | entry for entry in properties]
+    elif isinstance(properties, dict) and properties.get("enabled"):
+        blocks["property_tests"] = {"cases": 1000, "max_shrink_iters": 1000} | properties
+    for name, block in data.get("differential_tests", {}).items():
+        if name in DIFFERENTIAL_DEFAULTS and block.get("enabled"):
+            blocks[f"differential_tests.{name}"] = _completed(DIFFERENTIAL_DEFAULTS[name] | {"gates": []}, block)
+    if data.get("trace_payload", {}).get("enabled"):
+        blocks["trace_payload"] = {"gates": []} | data["trace_payload"]
+    if data.get("ollama_parity", {}).get("enabled"):
+        name = data["model"]["hf_repo"].partition("/")[2]
+        blocks["ollama_parity"] = OLLAMA_DEFAULTS | {"model_tag": f"{name}:latest"} | data["ollama_parity"]
+    machine = data.get("state_machine")
+    if machine:
+        _check_targets(document, machine)
+        if machine.get("enabled", True):
+            blocks["state_machine"] = machine
+    return blocks
+
+
+def _completed(defaults: dict[str, Any], block: dict[str, Any]) -> dict[str, Any]:
+    """BLOCK over DEFAULTS, mappings completed too: a tolerance that is not given keeps its default."""
+    merged = defaults | block
+    for name, value in defaults.items():
+        if isinstance(value, dict) and isinstance(block.get(name), dict):
+            merged[name] = value | block[name]
+    return merged
+
+
+def _check_targets(document: Document, machine: dict[str, Any]) -> None:
+    """`initial` and every target must name a state."""
+    states = machine.get("states", {})
+    named: list[tuple[tuple[str | int, ...], str]] = []
+    if "initial" in machine:
+        named.append((("initial",), machine["initial"]))
+    if isinstance(states, dict):
+        for state, content in states.items():
+            for index, transition in enumerate(content.get("transitions", ())):
+                named.append((("states", state, "transitions", index, "target"), transition["target"]))
+    for index, transition in enumerate(machine.get("transitions", ())):
+        named.extend((("transitions", index, end), transition[end]) for end in ("from", "to"))
+    for path, state in named:
+        if state not in states:
+            raise document.error(
+                ("state_machine", *path),
+                "is not the name of a state",
+                found=f"'{state}'",
+                advice=f"states here: {', '.join(states) or 'none'}",
+            )

@@ -1,4 +1,4 @@
-"""The demo playbook without pytest: engines, artifacts and batches of a run, in a plain loop. Used by the benchmarks."""
+"""The demo playbook without pytest: engines, artifacts and batches of a run in a plain loop."""
 
 from __future__ import annotations
 

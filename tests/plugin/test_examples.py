@@ -29,7 +29,9 @@ def test_own_checks_run_and_are_filed_under_their_gates(project):
     assert sorted(by_gate) == ["F-QUAL-901", "F-QUAL-902"]
     assert [e["scenario"]["format"] for e in by_gate["F-QUAL-901"]] == ["safetensors", "apr", "gguf"]
     assert {e["outcome"] for e in by_gate["F-QUAL-901"]} == {"Corroborated"}
-    assert {"name": "hidden_size", "value": 256, "passed": True}.items() <= by_gate["F-QUAL-901"][0]["observed"][0].items()
+    assert {"name": "hidden_size", "value": 256, "passed": True}.items() <= by_gate["F-QUAL-901"][0]["observed"][
+        0
+    ].items()
 
 
 def test_an_own_check_can_fail(project):

@@ -1,0 +1,74 @@
+"""`aprqa derive`: make the GGUF or APR form of a SafeTensors model, in the work cache or as a file of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+
+_STEPS_SHOWN = 20  # progress is printed at most about this often per stage when it goes to a file
+
+
+@click.command()
+@click.argument("source", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--format", "format_name", type=click.Choice(["gguf", "apr"]), required=True, help="Format to make.")
+@click.option("--dtype", help="Stored type: native (default), f32, f16, bf16; for GGUF also q8_0.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="New file; without it the cached one is named.")
+@click.option("--force", is_flag=True, help="Replace an existing output file.")
+def command(source: Path, format_name: str, dtype: str | None, output: Path | None, force: bool) -> None:
+    """Make the GGUF or APR form of the SafeTensors model in folder SOURCE.
+
+    The conversion is kept in the work cache by content: the same source and options are converted once.
+    """
+    from pytest_aprqa.lifecycle.cache import cache_folder
+    from pytest_aprqa.lifecycle.derive import derive
+
+    if output is not None and output.is_dir():
+        output = output / f"model.{format_name}"
+    if output is not None and output.exists() and not force:
+        raise click.ClickException(f"{output}: exists already; name a new file or add --force")
+    artifact = derive(source, format_name, cache=cache_folder(), dtype=dtype, progress=_Progress())
+    path = artifact.path
+    if output is not None:
+        _copy_whole(artifact.path, output)
+        path = output
+    click.echo(f"{path} ({path.stat().st_size} bytes, sha256 {artifact.sha256})")
+
+
+def _copy_whole(source: Path, target: Path) -> None:
+    """Copy so that TARGET is either whole or as before."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    os.close(handle)
+    try:
+        shutil.copyfile(source, name)
+        Path(name).chmod(0o644)
+        Path(name).replace(target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+class _Progress:
+    """Says on standard error what is being converted and how far; one rewritten line on a terminal."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._last: tuple[str, int] | None = None
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        step = done * _STEPS_SHOWN // total if total else 0
+        if (what, step) == self._last:
+            return
+        first = self._last is None or self._last[0] != what
+        self._last = (what, step)
+        percent = f" {100 * done // total} %" if total else ""
+        if self._terminal:
+            end = done >= total > 0 or not total
+            click.echo(f"\r\x1b[K{what}{percent}", err=True, nl=end)
+        elif first or done >= total:
+            click.echo(f"{what}{percent}", err=True)

@@ -1,0 +1,114 @@
+"""The `aprqa` group: commands are imported when they are called, errors are one line, exit codes are documented here.
+
+0 done; 1 bad input or a failed run; 2 wrong use of the command line; 130 interrupted, 143 terminated.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from pytest_aprqa import __version__
+
+FAILED, USAGE, INTERRUPTED, TERMINATED = 1, 2, 130, 143
+
+# name -> (module, what `aprqa --help` says)
+COMMANDS: dict[str, tuple[str, str]] = {
+    "defects": ("pytest_aprqa.cli.defects", "List seeded defects, or break a copy of a model with one."),
+    "derive": ("pytest_aprqa.cli.derive", "Make the GGUF or APR form of a SafeTensors model."),
+    "inspect": (
+        "pytest_aprqa.cli.inspect",
+        "Show what a model file declares: tensors, types, configuration, tokenizer.",
+    ),
+    "report": ("pytest_aprqa.cli.report", "Rebuild the reports of a run from its evidence."),
+    "run": ("pytest_aprqa.cli.run", "Run a playbook (pytest --playbook)."),
+    "score": ("pytest_aprqa.cli.score", "Compute the model qualification score of recorded evidence."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported on use, so that `aprqa --help` needs no numpy and no torch."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in alphabetical order."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the module of one command; its function is called `command`."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands, from the table."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][1]) for name in self.list_commands(ctx)])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="aprqa", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Qualify language-model artifacts (SafeTensors, APR, GGUF) by trying to refute them.
+
+    Runs are started with `pytest --playbook NAME` or `aprqa run NAME`; the other commands work on files.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Entry point of the program. Never returns; bad input is one line on standard error, not a traceback."""
+    signal.signal(signal.SIGTERM, _terminated)
+    sys.exit(call(sys.argv[1:] if arguments is None else arguments))
+
+
+def call(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code."""
+    program = "apr-qa" if Path(sys.argv[0]).name == "apr-qa" else "aprqa"
+    try:
+        code = cli.main(args=list(arguments), prog_name=program, standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.NoArgsIsHelpError as shown:
+        click.echo(shown.ctx.get_help() if shown.ctx else str(shown), err=True)
+        return USAGE
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else program
+        return _fail(f"{error.format_message().rstrip('.')}; see {command} --help", USAGE)
+    except click.ClickException as error:
+        return _fail(error.format_message(), error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        return _fail("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        # The reader has gone (`aprqa ... | head`): nothing is wrong, and nothing more can be said.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{where}{error.strerror or error}", FAILED)
+    except (ValueError, RuntimeError, LookupError) as error:
+        if not type(error).__module__.startswith("pytest_aprqa."):
+            raise
+        return _fail(str(error), FAILED)
+    return code if isinstance(code, int) else 0
+
+
+def _fail(message: str, code: int) -> int:
+    from pytest_aprqa.reporting.hostile_text import one_line
+
+    click.echo(f"error: {one_line(message)}", err=True)
+    return code
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(TERMINATED)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""`aprqa report EVIDENCE_OR_FOLDER`: rebuild JUnit, Markdown and JSON reports from evidence alone."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import click
+
+FORMATS = ("all", "junit", "md", "json")
+
+
+@click.command()
+@click.argument("evidence", type=click.Path(exists=True, path_type=Path))
+@click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), help="Folder; default: beside it.")
+@click.option("--formats", type=click.Choice(FORMATS), default="all", show_default=True, help="What to write.")
+@click.option("-m", "--model", help="Model id to print; default: the one in the evidence.")
+@click.option("--quiet", is_flag=True, help="No summary on standard output.")
+def command(evidence: Path, output: Path | None, formats: str, model: str | None, quiet: bool) -> None:
+    """Rebuild the reports of EVIDENCE: the folder of a run, evidence.jsonl, or evidence.json.
+
+    `junit` writes junit.xml, `md` report.md, `json` evidence.json and mqs.json. The score is computed anew.
+    """
+    from pytest_aprqa.cli.evidence_input import read_evidence
+    from pytest_aprqa.reporting.report_files import REPORTS, write_reports
+    from pytest_aprqa.reporting.terminal import summary_lines
+    from pytest_aprqa.scoring.score import score
+
+    recorded = read_evidence(evidence)
+    result = score(recorded.entries, model_id=model or recorded.model_id)
+    folder = output or recorded.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    written = write_reports(folder, recorded.entries, result, only=None if formats == "all" else REPORTS[formats])
+    if not quiet:
+        width = shutil.get_terminal_size((80, 24)).columns
+        for text, markup in summary_lines(recorded.entries, result, width):
+            click.secho(text, fg=_colour(markup), bold=markup.get("bold"))
+    for path in written:
+        click.echo(f"wrote {path}", err=True)
+
+
+def _colour(markup: dict[str, bool]) -> str | None:
+    return next((name for name in ("red", "green", "yellow") if markup.get(name)), None)

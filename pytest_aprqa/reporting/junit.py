@@ -1,0 +1,127 @@
+"""junit.xml: one suite, one test case per entry of evidence, valid against the Jenkins `junit-10.xsd`.
+
+Timeouts count as errors, as they are written. The gate, its severity and the reason are in every case's text.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from pytest_aprqa.reporting.attempts import (
+    CRASHED,
+    FALSIFIED,
+    SKIPPED,
+    TIMEOUT,
+    case_name,
+    class_name,
+    counts_of,
+    duration_ms,
+    engine_text,
+    model_of,
+    observed_text,
+    outcome_of,
+    severity_of,
+)
+from pytest_aprqa.reporting.hostile_text import for_xml
+
+if TYPE_CHECKING:
+    from pytest_aprqa.evidence.record import Evidence
+    from pytest_aprqa.scoring.score import QualificationScore
+
+_PROPERTIES = ("raw_score", "normalized_score", "grade", "status", "gateways_passed")
+
+
+def junit_xml(evidence: Sequence[Evidence], score: QualificationScore | None) -> str:
+    """The whole document. Without a score the `mqs.*` properties are left out. Same input, same bytes."""
+    facts = score.to_dict() if score is not None else {}
+    counts = counts_of(evidence)
+    suite = _element(
+        "testsuite",
+        name=facts.get("model_id") or (model_of(evidence[0]) if evidence else "") or "model qualification",
+        tests=len(evidence),
+        failures=counts[FALSIFIED],
+        errors=counts[CRASHED] + counts[TIMEOUT],
+        skipped=counts[SKIPPED],
+        time=_seconds(sum(duration_ms(entry) for entry in evidence)),
+    )
+    if evidence:
+        suite.set("timestamp", for_xml(str(evidence[0].timestamp)))
+        suite.set("hostname", for_xml(str((evidence[0].host or {}).get("hostname") or "unknown")))
+    if facts:
+        properties = ET.SubElement(suite, "properties")
+        for name in _PROPERTIES:
+            properties.append(_element("property", name=f"mqs.{name}", value=_property_value(facts.get(name))))
+    used: dict[tuple[str, str], int] = {}
+    for entry in evidence:
+        suite.append(_case(entry, used))
+    ET.indent(suite)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(suite, encoding="unicode") + "\n"
+
+
+def _case(entry: Evidence, used: dict[tuple[str, str], int]) -> ET.Element:
+    name, owner = case_name(entry), class_name(entry)
+    repeated = used[owner, name] = used.get((owner, name), 0) + 1
+    shown = name if repeated == 1 else f"{name} #{repeated}"
+    case = _element("testcase", classname=owner, name=shown, time=_seconds(duration_ms(entry)))
+    outcome = outcome_of(entry)
+    if outcome == FALSIFIED:
+        case.append(_element("failure", _details(entry), message=entry.reason, type="AssertionError"))
+    elif outcome == CRASHED:
+        text = "\n".join(part for part in (_details(entry), entry.stderr) if part)
+        case.append(_element("error", text, message=entry.reason, type="CrashError"))
+    elif outcome == TIMEOUT:
+        text = "\n".join(part for part in (_details(entry), entry.stderr) if part)
+        case.append(_element("error", text, message=_timeout_message(entry), type="TimeoutError"))
+    elif outcome == SKIPPED:
+        case.append(_element("skipped", message=entry.reason or "Test skipped", type="Skipped"))
+    case.append(_element("system-out", _context(entry)))
+    return case
+
+
+def _timeout_message(entry: Evidence) -> str:
+    standard = f"Timeout after {duration_ms(entry)}ms"
+    return (
+        standard if entry.reason in ("", f"Timed out after {duration_ms(entry)}ms") else f"{standard}: {entry.reason}"
+    )
+
+
+def _details(entry: Evidence) -> str:
+    """Gate, severity, reason, limits, advice and output of a failure, one per line."""
+    lines = [f"Gate: {entry.gate_id}", f"Severity: {severity_of(entry)}", f"Reason: {entry.reason}"]
+    lines += [f"Observed: {observed_text(value)}" for value in entry.observed or () if value.get("passed") is False]
+    if entry.advice:
+        lines.append(f"Advice: {entry.advice}")
+    return "\n".join([*lines, f"Output: {entry.output}"])
+
+
+def _context(entry: Evidence) -> str:
+    """What every case says, passed or not: gate, severity, claim, artifact, engine, observed values."""
+    lines = [f"Gate: {entry.gate_id}", f"Severity: {severity_of(entry)}", f"Reason: {entry.reason}"]
+    if entry.title:
+        lines.insert(0, str(entry.title))
+    if entry.artifact:
+        digest = str(entry.artifact.get("sha256") or "")
+        lines.append(f"Artifact: {entry.artifact.get('path')} ({entry.artifact.get('origin')}, sha256 {digest})")
+    if entry.engine:
+        lines.append(f"Engine: {engine_text(entry.engine)}")
+    lines += [f"Observed: {observed_text(value)}" for value in entry.observed or ()]
+    return "\n".join(lines)
+
+
+def _property_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def _seconds(milliseconds: int) -> str:
+    return f"{milliseconds // 1000}.{milliseconds % 1000:03d}"
+
+
+def _element(tag: str, text: str | None = None, /, **attributes: Any) -> ET.Element:
+    element = ET.Element(tag, {name: for_xml(str(value)) for name, value in attributes.items()})
+    if text is not None:
+        element.text = for_xml(text)
+    return element

@@ -93,7 +93,9 @@ def _details(entry: Evidence) -> str:
     lines += [f"Observed: {observed_text(value)}" for value in entry.observed or () if value.get("passed") is False]
     if entry.advice:
         lines.append(f"Advice: {entry.advice}")
-    return "\n".join([*lines, f"Output: {entry.output}"])
+    if entry.output:
+        lines.append(f"Output: {entry.output}")
+    return "\n".join(lines)
 
 
 def _context(entry: Evidence) -> str:

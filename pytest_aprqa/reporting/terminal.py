@@ -105,7 +105,7 @@ def _verdict(page: _Page, evidence: Sequence[Evidence], facts: dict[str, Any]) -
     page.add(f"{', '.join(tally)}; {seconds:.1f} s in checks")
     ungated = facts.get("ungated_raw")
     if not facts["gateways_passed"] and ungated and ungated != facts["raw_score"]:
-        page.add(f"a gateway failed or was not evaluated: score counts 0; without that it would be {ungated}", CAUTION)
+        page.add(f"the gateways set the score to 0; without them it would be {ungated}", CAUTION)
     if facts.get("incomplete"):
         missing = _unevaluated(facts)
         page.add("incomplete: no evidence for " + (", ".join(missing) or "a part of the score"), CAUTION)
@@ -204,6 +204,8 @@ def _points(page: _Page, facts: dict[str, Any]) -> None:
     texts = [f"{name} {'-' if name in missing else points}/{top}" for name, points, top in category_points(facts)]
     page.labelled("points", "   ".join(texts), rows=4)
     for penalty in facts.get("penalties") or []:
+        if penalty["code"] == "GATEWAY":  # said by the gateways line
+            continue
         page.labelled("penalty", page.clean(f"-{penalty['points']} {penalty['code']}: {penalty['description']}"), BAD)
 
 

@@ -34,7 +34,7 @@ def attempt(outcome: str = "Corroborated", *, reason: str = "", **changes: Any) 
     check = changes.pop("check", "test_output_is_not_garbage")
     common: dict[str, Any] = {
         "gate_id": "G4-GARBAGE-001",
-        "scenario": scenario(**place, **changes.pop("scenario", {})),
+        "scenario": scenario(**(place | changes.pop("scenario", {}))),
         "duration_ms": 1500,
         "host": {"hostname": "here", "os": "Linux", "cpu": "x86_64", "gpu": None, "apr_version": None},
         "playbook": "tiny-mvp",

@@ -1,0 +1,93 @@
+import subprocess
+import sys
+
+import click
+import pytest
+
+from pytest_aprqa import __version__
+from pytest_aprqa.cli import main
+from pytest_aprqa.cli.main import COMMANDS, call
+
+
+def test_help_names_every_command(capsys):
+    assert call(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(name in text for name in COMMANDS)
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_every_command_has_help_and_the_short_text_of_the_table(command, capsys):
+    assert call([command, "--help"]) == 0
+    assert "Usage: aprqa" in capsys.readouterr().out
+
+
+def test_the_version_is_the_packages(capsys):
+    assert call(["--version"]) == 0
+    assert capsys.readouterr().out == f"aprqa {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["frobnicate"], ["score"], ["score", "--nonsense"], ["report", "--formats", "pdf", "."]]
+)
+def test_wrong_use_is_exit_code_2_on_standard_error(arguments, capsys):
+    assert call(arguments) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err
+    if arguments:
+        assert shown.err.startswith("error: ")
+        assert shown.err.count("\n") == 1
+
+
+def raising(error):
+    @click.command()
+    def command():
+        raise error
+
+    return command
+
+
+class BadFile(ValueError):
+    """Stands for a typed error of one of our rooms."""
+
+    __module__ = "pytest_aprqa.formats.errors"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (BadFile("m.gguf: header: truncated"), 1, "error: m.gguf: header: truncated\n"),
+        (BadFile("a\nb\x1b[31m"), 1, "error: a\\nb\\x1b[31m\n"),
+        (PermissionError(13, "Permission denied", "/x/report.md"), 1, "error: /x/report.md: Permission denied\n"),
+        (click.ClickException("no"), 1, "error: no\n"),
+        (KeyboardInterrupt(), 130, "error: interrupted\n"),
+    ],
+)
+def test_errors_are_one_line_with_the_documented_code(error, code, said, capsys, monkeypatch):
+    monkeypatch.setattr(main.LazyGroup, "get_command", lambda *_: raising(error))
+    assert call(["score"]) == code
+    assert capsys.readouterr().err.lstrip("\n") == said
+
+
+def test_a_mistake_of_ours_keeps_its_traceback(monkeypatch):
+    monkeypatch.setattr(main.LazyGroup, "get_command", lambda *_: raising(ValueError("a bug")))
+    with pytest.raises(ValueError, match="a bug"):
+        call(["score"])
+
+
+def test_help_needs_no_heavy_library():
+    code = (
+        "import sys; from pytest_aprqa.cli.main import call; call(['--help']);"
+        "heavy = {'numpy', 'torch', 'transformers', 'jinja2', 'yaml', 'rich', 'pytest', 'jsonschema'};"
+        "sys.exit(', '.join(sorted(heavy & set(sys.modules))) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_terminated_command_exits_with_143(tmp_path):
+    code = (
+        "import os, signal; from pytest_aprqa.cli import main;"
+        "main.call = lambda _: os.kill(os.getpid(), signal.SIGTERM); main.main([])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 143

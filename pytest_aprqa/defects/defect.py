@@ -15,8 +15,8 @@ class Defect:
     """A real-world defect.
 
     `format`: the artifact it is made in ("safetensors": a model folder, "apr" or "gguf": a file). `gateway`: what is
-    expected to notice it ("G0".."G4", "I-2".."I-5"). `origin`: where it was seen. `operation` changes an artifact in
-    place and is only ever given copies.
+    expected to notice it ("G0".."G4", "I-1".."I-5", or "F-A": the oracles of the scenarios, for answers that are wrong
+    but clean). `origin`: where it was seen. `operation` changes an artifact in place and is only ever given copies.
     """
 
     name: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pytest_aprqa.defects.declarations import edit_apr, end_rows, head_counts, remove_apr_keys, set_apr
+from pytest_aprqa.defects.declarations import edit_apr, head_counts, remove_apr_keys, set_apr
 from pytest_aprqa.defects.defect import Defect
 from pytest_aprqa.defects.errors import DefectNotApplicableError
 from pytest_aprqa.defects.file_operations import declare_column_major, flip_bit, flip_bit_in_data, truncate
@@ -15,6 +15,7 @@ from pytest_aprqa.defects.targets import (
     LAYER,
     MLP_DOWN,
     RAISING_TEMPLATE,
+    end_at_once,
 )
 from pytest_aprqa.defects.tensor_operations import (
     EMBEDDING,
@@ -29,7 +30,6 @@ from pytest_aprqa.defects.tensor_operations import (
     rename,
     roll_rows,
     scale,
-    scale_rows,
     transpose,
     zero,
 )
@@ -104,7 +104,7 @@ DEFECTS: tuple[Defect, ...] = (
         "end-row-scaled",
         "G2",
         "the head row of the end token is scaled, so that every answer is empty",
-        scale_rows(HEAD, end_rows, -40.0),
+        end_at_once,
         "end-token row never trained",
     ),
     _defect(
@@ -128,8 +128,8 @@ DEFECTS: tuple[Defect, ...] = (
         _set_templates(ENDLESS_TEMPLATE),
         "unbounded template code",
     ),
-    _defect("rope-type-interleaved", "G4", "rope_type 0 on Hugging Face rows", set_apr(rope_type=0), TABLE.format(1)),
-    _defect("rope-theta-wrong", "G4", "the rotary base is 10", set_apr(rope_theta=10.0), "default of another family"),
+    _defect("rope-type-interleaved", "I-1", "rope_type 0 on Hugging Face rows", set_apr(rope_type=0), TABLE.format(1)),
+    _defect("rope-theta-wrong", "I-1", "the rotary base is 10", set_apr(rope_theta=10.0), "default of another family"),
     _defect(
         "norm-epsilon-wrong", "G4", "the norm epsilon is 10", set_apr(rms_norm_eps=10.0), "eps read from another key"
     ),
@@ -142,7 +142,7 @@ DEFECTS: tuple[Defect, ...] = (
     ),
     _defect(
         "rotary-rows-interleaved",
-        "G4",
+        "I-1",
         "q rows are in the GGUF order",
         in_every_layer(
             LAYER + "self_attn.q_proj.weight", lambda name: interleave_rows(name, lambda path: head_counts(path)[0])
@@ -178,10 +178,10 @@ DEFECTS: tuple[Defect, ...] = (
         TABLE.format(4),
     ),
     _defect(
-        "tensor-scaled", "I-4", "one tensor is 5 percent too large", scale(FIRST + MLP_DOWN, 1.05), "scale rounding"
+        "tensor-scaled", "I-4", "one tensor is a quarter too large", scale(FIRST + MLP_DOWN, 1.25), "scale rounding"
     ),
     _defect(
-        "embedding-shifted", "I-4", "embedding rows are shifted by one", roll_rows(EMBEDDING, 1), "inserted pad token"
+        "embedding-shifted", "G4", "embedding rows are shifted by one", roll_rows(EMBEDDING, 1), "inserted pad token"
     ),
     _defect(
         "tokenizer-shifted", "I-5", "every token is one id too high", edit_apr(_shift_vocabulary), "ids counted from 1"

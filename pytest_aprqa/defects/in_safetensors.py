@@ -9,7 +9,6 @@ from pytest_aprqa.defects.declarations import (
     GENERATION,
     TOKENIZER,
     edit_json,
-    end_rows,
     head_counts,
     set_chat_template,
     set_config,
@@ -34,6 +33,7 @@ from pytest_aprqa.defects.targets import (
     LAYER,
     MLP_DOWN,
     RAISING_TEMPLATE,
+    end_at_once,
     output_head,
 )
 from pytest_aprqa.defects.tensor_operations import (
@@ -47,7 +47,6 @@ from pytest_aprqa.defects.tensor_operations import (
     rename,
     roll_rows,
     scale,
-    scale_rows,
     swap_layers,
     together,
     transpose,
@@ -61,10 +60,6 @@ SEEN_G0 = "apr-model-qa-playbook defect of the 14/4096/896 config against 24/896
 
 def _on_head(operation: Any) -> Operation:
     return lambda path: operation(output_head(path))(path)
-
-
-def _scale_end_rows(name: str) -> Operation:
-    return scale_rows(name, end_rows, -40.0)
 
 
 def _pad_for_ever(tokenizer: dict[str, Any]) -> None:
@@ -248,7 +243,7 @@ DEFECTS: tuple[Defect, ...] = (
         "end-row-scaled",
         "G2",
         "the head row of the end token is scaled, so that every answer ends before it begins",
-        _on_head(_scale_end_rows),
+        end_at_once,
         "fine-tunes whose new end-token row was never trained",
     ),
     _defect(
@@ -288,10 +283,17 @@ DEFECTS: tuple[Defect, ...] = (
     ),
     _defect(
         "mlp-scaled",
-        "G4",
+        "F-A",
         "MLP outputs are 30 times too large",
         in_every_layer(LAYER + MLP_DOWN, lambda name: scale(name, 30.0)),
         "scales of a quantisation applied twice",
+    ),
+    _defect(
+        "mlp-rows-permuted",
+        "G4",
+        "rows of the MLP output are shifted",
+        in_every_layer(LAYER + MLP_DOWN, lambda name: roll_rows(name, 7)),
+        "rows permuted for a kernel and saved so",
     ),
     _defect(
         "attention-rows-permuted",
@@ -309,37 +311,37 @@ DEFECTS: tuple[Defect, ...] = (
     ),
     _defect(
         "rotary-rows-interleaved",
-        "G4",
+        "F-A",
         "q and k rows are in the GGUF order under Hugging Face names",
         together(_interleaved("q"), _interleaved("k")),
         "GGUF imported without undoing the q/k permutation",
     ),
     _defect(
-        "rope-theta-wrong", "G4", "the rotary base is 10", set_rope_theta(10.0), "rope_theta default of another family"
+        "rope-theta-wrong", "F-A", "the rotary base is 10", set_rope_theta(10.0), "rope_theta default of another family"
     ),
     _defect(
         "norm-epsilon-wrong", "G4", "the norm epsilon is 10", set_config(rms_norm_eps=10.0), "eps read from another key"
     ),
     _defect(
-        "layers-swapped", "G4", "first and last layer are exchanged", _layer_swap, "layers sorted as text: 10 before 2"
+        "layers-swapped", "F-A", "first and last layer are exchanged", _layer_swap, "layers sorted as text: 10 before 2"
     ),
     _defect(
         "tensor-renamed",
-        "I-2",
+        "G1",
         "a tensor has the name of another framework",
         rename(FIRST + MLP_DOWN, "transformer.h.0.mlp.c_proj.weight"),
         "checkpoints converted without the last renaming step",
     ),
     _defect(
         "tokenizer-shifted",
-        "I-5",
+        "F-A",
         "every token id is one too high",
         edit_json(TOKENIZER, _shift_vocabulary),
         "a vocabulary counted from 1",
     ),
     _defect(
         "added-tokens-lost",
-        "I-5",
+        "G1",
         "special tokens are gone from the tokenizer",
         edit_json(TOKENIZER, _lose_added_tokens),
         "lifecycle.md 1.1: stamp does not include added_tokens",

@@ -139,7 +139,7 @@ def write_contents(path: Path, contents: Contents) -> None:
 
 def seal(path: Path) -> None:
     """Recompute the footer sum of an APR file, so that the seeded defect and not its checksum is what gets noticed."""
-    if not _is_apr(path):
+    if not is_apr(path):
         return
     data = path.read_bytes()
     with path.open("r+b") as stream:
@@ -147,7 +147,8 @@ def seal(path: Path) -> None:
         stream.write(zlib.crc32(data[:-4]).to_bytes(4, "little"))
 
 
-def _is_apr(path: Path) -> bool:
+def is_apr(path: Path) -> bool:
+    """Whether the file at `path` begins as an APR v2 file does."""
     with path.open("rb") as stream:
         return stream.read(4) == b"APR\0"
 

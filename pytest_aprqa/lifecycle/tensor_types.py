@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pytest_aprqa.formats import codecs
 from pytest_aprqa.formats.tensor_file import TensorEntry, TensorFile
 from pytest_aprqa.lifecycle.errors import LifecycleError
 
+# Largest finite IEEE binary16 value that rounding keeps finite (65519.99... rounds to 65504).
+F16_LARGEST = 65519.0
 NATIVE = ("F32", "F16", "BF16")
 _INTEGERS = ("I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64", "BOOL")
 # Options of derive(); q8_0 has no exact APR code (spec apr-format 5), so it exists for GGUF only.
@@ -47,11 +50,22 @@ def target_dtype(path: Path, entry: TensorEntry, dtype: str) -> str:
     return dtype.upper()
 
 
-def encoded(file: TensorFile, entry: TensorEntry, dtype: str) -> np.ndarray:
+def encoded(file: TensorFile, entry: TensorEntry, dtype: str) -> NDArray[np.uint8]:
     """Bytes of `entry` in `dtype` as uint8 [rows, bytes per row] (1 row for vectors); a view when nothing changes."""
     rows = entry.shape[0] if len(entry.shape) > 1 else 1
     if dtype == entry.dtype:
-        data = file.raw(entry.name)
-    else:
-        data = np.frombuffer(codecs.encode(dtype, file.read(entry.name)), dtype=np.uint8)
-    return data.reshape(rows, -1)
+        return file.raw(entry.name).reshape(rows, -1)
+    values = file.read(entry.name)
+    if dtype == "F16":
+        _refuse_overflow(file, entry, values)
+    return np.frombuffer(codecs.encode(dtype, values), dtype=np.uint8).reshape(rows, -1)
+
+
+def _refuse_overflow(file: TensorFile, entry: TensorEntry, values: NDArray[np.float32]) -> None:
+    """A finite value that F16 can only hold as infinity would change the model: refuse it by name."""
+    finite = np.abs(values[np.isfinite(values)])
+    largest = float(finite.max()) if finite.size else 0.0
+    if largest > F16_LARGEST:
+        raise LifecycleError(
+            file.path, entry.name, "does not fit in f16", found=largest, limit=F16_LARGEST, advice="use bf16 or f32"
+        )

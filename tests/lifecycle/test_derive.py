@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import shutil
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -204,8 +205,8 @@ def _derive_in_child(arguments: tuple[str, str, str]) -> tuple[str, int]:
 
 def test_several_processes_convert_once(random_llama_folder: Path, tmp_path: Path) -> None:
     jobs = [(str(random_llama_folder), str(tmp_path), "")] * 4
-    with multiprocessing.get_context("spawn").Pool(4) as pool:
-        results = pool.map(_derive_in_child, jobs, chunksize=1)
+    with ProcessPoolExecutor(4, mp_context=multiprocessing.get_context("spawn")) as pool:
+        results = list(pool.map(_derive_in_child, jobs))
     assert len({digest for digest, _ in results}) == 1
     assert sum(count for _, count in results) == 1
 

@@ -1,7 +1,6 @@
-"""YAML text to plain data, hardened: no anchors, aliases, tags or duplicate keys; size, depth and node count bounded.
+"""YAML text to plain data, hardened: no anchors, aliases, tags, duplicate keys; size, depth and node count bounded.
 
-Works on the event stream of PyYAML, so nothing is built before it is checked. The only module that imports yaml.
-Scalars are read by the YAML 1.2 rules: `no`, `12:30:45` and `2026-01-31` stay text, `1e-5` is a number.
+Reads PyYAML's events (the only module that imports it), so nothing is built unchecked; scalars by the YAML 1.2 rules.
 """
 
 from __future__ import annotations
@@ -70,7 +69,10 @@ class Document:
 
 
 def load_yaml(path: Path) -> Document:
-    """Read one YAML document. Raises PlaybookError, and nothing else, for whatever the file holds."""
+    """Read one YAML document. Raises PlaybookError, and nothing else, for whatever the file holds.
+
+    `no`, `12:30:45` and `2026-01-31` stay text, `1e-5` is a number (YAML 1.1 has it the other way round).
+    """
     content = _read(path)
     return Document(path, *_parse(path, content))
 

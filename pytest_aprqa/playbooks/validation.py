@@ -126,14 +126,15 @@ def _converted(node: dict[str, Any], value: Any) -> Any:
 def _unknown_key(document: Document, path: KeyPath, known: list[str]) -> str:
     line, column = document.where(path)
     match = close_match(str(path[-1]), known)
-    advice = f"did you mean `{match}`?" if match else f"known here: {', '.join(known)}"
+    advice = f"did you mean `{match}`?" if match else f"known here: {one_line(', '.join(known), 160)}"
     place = one_line(str(document.path), 400)
     return f"{place}:{line}:{column}: {shown_path(path)}: unknown key, ignored; {advice}"
 
 
 def _fault(document: Document, error: jsonschema.ValidationError) -> PlaybookError:
     path: KeyPath = tuple(error.absolute_path)
-    rule, value, node = str(error.validator), error.instance, cast("dict[str, Any]", error.schema)
+    rule, value = str(error.validator), cast("Any", error.instance)
+    node = cast("dict[str, Any]", error.schema)
     limit = node[rule]
     if rule == "required":
         missing = next(key for key in limit if error.message.startswith(repr(key)))

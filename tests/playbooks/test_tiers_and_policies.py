@@ -1,0 +1,126 @@
+"""Tiers, failure policies, size categories, and the order of precedence of settings."""
+
+import pytest
+
+from pytest_aprqa.playbooks.policies import FailurePolicy
+from pytest_aprqa.playbooks.settings import resolve
+from pytest_aprqa.playbooks.size_categories import CATEGORIES, billions_in_name, category_from_name, category_of
+from pytest_aprqa.playbooks.tiers import TIERS, parse_tier
+from tests.playbooks.playbook_texts import changed, load_data
+
+
+class TestTiers:
+    @pytest.mark.parametrize(
+        ("name", "scenarios", "threshold"),
+        [("smoke", 1, 700), ("mvp", 18, 700), ("quick", 10, 700), ("standard", 170, 700), ("deep", 1800, 900)],
+    )
+    def test_matrix_and_threshold(self, name, scenarios, threshold):
+        tier = parse_tier(name)
+        assert (tier.name, tier.scenarios, tier.threshold) == (name, scenarios, threshold)
+
+    @pytest.mark.parametrize(("text", "name"), [("MVP", "mvp"), (" Deep ", "deep"), ("full", "deep")])
+    def test_any_case_and_the_alias(self, text, name):
+        assert parse_tier(text).name == name
+
+    @pytest.mark.parametrize("text", ["", "gold", "mvp2"])
+    def test_unknown_tier(self, text):
+        with pytest.raises(ValueError, match=f"Unknown tier: {text}. Use: smoke, mvp, quick, standard, deep"):
+            parse_tier(text)
+
+    @pytest.mark.parametrize(
+        ("name", "kept"), [("smoke", 3), ("mvp", 18), ("quick", 180), ("standard", 450), ("deep", 1800)]
+    )
+    def test_part_of_the_largest_matrix(self, tmp_path, name, kept):
+        from pytest_aprqa.playbooks.scenarios import expand
+
+        tier = parse_tier(name)
+        scenarios = expand(load_data(tmp_path, changed({"test_matrix.scenario_count": 100})))
+        reasons = [tier.reason_to_leave_out(s.format, s.backend, s.modality, s) for s in scenarios]
+        assert reasons.count(None) == kept >= tier.scenarios
+
+    def test_items_without_a_scenario(self):
+        smoke = parse_tier("smoke")
+        assert smoke.reason_to_leave_out(None, None, None, None) is None
+        assert smoke.reason_to_leave_out("safetensors", None, None, None) is None
+        assert smoke.reason_to_leave_out("gguf", None, None, None) == "tier smoke runs safetensors only, not gguf"
+        assert "not gpu" in smoke.reason_to_leave_out("safetensors", "gpu", None, None)
+        assert "not chat" in smoke.reason_to_leave_out("safetensors", "cpu", "chat", None)
+        assert all(t.reason_to_leave_out("gguf", "gpu", "serve", None) is None for t in TIERS if t.name != "smoke")
+
+
+class TestPolicies:
+    @pytest.mark.parametrize("text", ["stop-on-p0", "stop_on_p0", "STOP_ON_P0", " stop-on_p0 "])
+    def test_spellings(self, text):
+        assert FailurePolicy.parse(text) is FailurePolicy.STOP_ON_P0
+
+    def test_unknown_policy(self):
+        with pytest.raises(ValueError, match="Use: stop-on-first, stop-on-p0, collect-all, fail-fast"):
+            FailurePolicy.parse("stop-at-noon")
+
+    # A passes, B fails F-A1-001, C fails G2-BASIC, D passes: the worked cases of the specification.
+    @pytest.mark.parametrize(
+        ("policy", "run"),
+        [("stop-on-first", "AB"), ("stop-on-p0", "ABC"), ("collect-all", "ABCD"), ("fail-fast", "AB")],
+    )
+    def test_worked_cases(self, policy, run):
+        done = ""
+        for item, failed, gateway in (("A", False, False), ("B", True, False), ("C", True, True), ("D", False, False)):
+            done += item
+            if failed and FailurePolicy.parse(policy).halts_after(gateway_failed=gateway):
+                break
+        assert done == run
+
+    def test_only_fail_fast_writes_diagnostics(self):
+        assert [p for p in FailurePolicy if p.writes_diagnostics] == [FailurePolicy.FAIL_FAST]
+
+
+class TestPrecedence:
+    @pytest.mark.parametrize(
+        ("values", "expected"),
+        [
+            (("o", "i", "p"), ("o", "option")),
+            ((None, "i", "p"), ("i", "ini")),
+            ((None, None, "p"), ("p", "playbook")),
+            ((None, None, None), ("d", "default")),
+            (("", "i", None), ("", "option")),
+            ((None, 0, 5), (0, "ini")),
+            ((None, False, True), (False, "ini")),
+        ],
+    )
+    def test_order(self, values, expected):
+        assert resolve(*values, "d") == expected
+
+
+class TestSizeCategories:
+    @pytest.mark.parametrize(
+        ("billions", "category"),
+        [
+            (0.999, "tiny"), (1, "small"), (4.999, "small"), (5, "medium"), (9.999, "medium"), (10, "large"),
+            (29.999, "large"), (30, "xlarge"), (69.999, "xlarge"), (70, "huge"), (1000, "huge"),
+        ],
+    )  # fmt: skip
+    def test_bounds(self, billions, category):
+        assert category_of(billions) == category
+        assert category in CATEGORIES
+
+    @pytest.mark.parametrize(
+        ("name", "billions"),
+        [
+            ("Qwen2.5-Coder-1.5B-Instruct", 1.5),
+            ("SmolLM2-135M", 0.135),
+            ("Mixtral-8x7B-v0.1", 56),
+            ("Qwen3-30B-A3B", 30),
+            ("CodeLlama-7b-Instruct-hf", 7),
+            ("phi-4", None),
+            ("Phi-4-mini-instruct", None),
+            ("tiny-qwen2", None),
+            ("gpt2b", None),
+            ("", None),
+        ],
+    )
+    def test_size_token_of_a_name(self, name, billions):
+        assert billions_in_name(name) == billions
+
+    def test_category_of_a_name(self):
+        assert category_from_name("Llama-3.3-70B-Instruct") == "huge"
+        assert category_from_name("phi-4") is None

@@ -1,0 +1,79 @@
+"""Which type a tensor gets in a derived file, and that a value is never lost without a word."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pytest_aprqa.formats.opening import open_tensor_file
+from pytest_aprqa.formats.tensor_file import TensorEntry
+from pytest_aprqa.lifecycle.errors import LifecycleError
+from pytest_aprqa.lifecycle.tensor_types import encoded, is_buffer, target_dtype
+from tests.model_fixtures import write_plain_safetensors
+
+PATH = Path("model.safetensors")
+
+
+def entry(dtype: str, *shape: int) -> TensorEntry:
+    return TensorEntry("w", dtype, shape, 0, 0)
+
+
+@pytest.mark.parametrize("dtype", ["native", "f32", "f16", "bf16", "q8_0"])
+@pytest.mark.parametrize("source", ["F32", "F16", "BF16"])
+def test_vectors_are_always_f32(source: str, dtype: str) -> None:
+    assert target_dtype(PATH, entry(source, 64), dtype) == "F32"
+
+
+@pytest.mark.parametrize(
+    ("source", "dtype", "expected"),
+    [
+        ("F32", "native", "F32"),
+        ("F16", "native", "F16"),
+        ("BF16", "native", "BF16"),
+        ("F64", "native", "F32"),
+        ("BF16", "f32", "F32"),
+        ("F32", "bf16", "BF16"),
+        ("F64", "q8_0", "Q8_0"),
+    ],
+)
+def test_matrices_follow_the_option(source: str, dtype: str, expected: str) -> None:
+    assert target_dtype(PATH, entry(source, 4, 32), dtype) == expected
+
+
+@pytest.mark.parametrize(("columns", "expected"), [(31, "F16"), (32, "Q8_0"), (33, "F16"), (64, "Q8_0")])
+def test_q8_0_needs_rows_of_whole_blocks(columns: int, expected: str) -> None:
+    assert target_dtype(PATH, entry("F32", 4, columns), "q8_0") == expected
+
+
+@pytest.mark.parametrize("source", ["F8_E4M3", "I8"])
+def test_types_without_a_plain_value_are_refused(source: str) -> None:
+    with pytest.raises(LifecycleError, match=f"found {source}"):
+        target_dtype(PATH, entry(source, 4, 32), "native")
+
+
+@pytest.mark.parametrize(("dtype", "expected"), [("I64", True), ("BOOL", True), ("F32", False), ("F8_E4M3", False)])
+def test_integer_tensors_are_buffers(dtype: str, expected: bool) -> None:
+    assert is_buffer(entry(dtype, 4)) is expected
+
+
+@pytest.mark.parametrize(("largest", "fits"), [(65504.0, True), (65519.0, True), (65520.0, False), (-70000.0, False)])
+def test_values_that_f16_would_make_infinite_are_refused(largest: float, fits: bool, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    write_plain_safetensors(path, {"w": np.array([[1.0, largest]], dtype=np.float32)}, "F32")
+    with open_tensor_file(path) as file:
+        if fits:
+            data = encoded(file, file.entries["w"], "F16")
+            assert np.isfinite(data.view("<f2")).all()
+            assert data.shape == (1, 4)
+        else:
+            with pytest.raises(LifecycleError, match="w: does not fit in f16"):
+                encoded(file, file.entries["w"], "F16")
+
+
+def test_infinite_values_of_the_source_stay_infinite(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    write_plain_safetensors(path, {"w": np.array([[1.0, np.inf]], dtype=np.float32)}, "F32")
+    with open_tensor_file(path) as file:
+        assert np.isinf(encoded(file, file.entries["w"], "F16").view("<f2")).sum() == 1

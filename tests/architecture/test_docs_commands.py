@@ -127,3 +127,27 @@ def test_the_table_of_settings_is_the_codes():
     text = (REPOSITORY / "docs" / "how-to" / "settings.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| [^|]+ \| `(--[a-z-]+)`[^|]* \| `(aprqa_\w+)` \|", text, re.MULTILINE)
     assert sorted(rows) == sorted((option.flag, option.ini) for option in OPTIONS)
+
+
+def test_the_table_of_tiers_is_the_codes():
+    from pytest_aprqa.playbooks.tiers import TIERS
+
+    text = (REPOSITORY / "docs" / "how-to" / "settings.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| ([^|]+) \| (\d+) \|$", text, re.MULTILINE)
+    assert [(name, int(threshold)) for name, _, threshold in rows] == [(t.name, t.threshold) for t in TIERS]
+    for (_, part, _), tier in zip(rows, TIERS, strict=True):
+        number = re.search(r"first (\d+)?", part)
+        assert (number is None) == (tier.per_cell is None)
+        assert number is None or int(number[1] or 1) == tier.per_cell
+
+
+def test_the_table_of_policies_is_the_codes():
+    from pytest_aprqa.playbooks.policies import FailurePolicy
+
+    text = (REPOSITORY / "docs" / "how-to" / "settings.md").read_text(encoding="utf-8")
+    section = text.split("## Failure policy")[1].split("## ")[0]
+    rows = dict(re.findall(r"^\| `([a-z0-9-]+)` \| (\w+)", section, re.MULTILINE))
+    assert set(rows) == {policy.value for policy in FailurePolicy}
+    for policy in FailurePolicy:
+        halts = (policy.halts_after(gateway_failed=True), policy.halts_after(gateway_failed=False))
+        assert halts == {"nothing": (False, False), "a": (True, False), "any": (True, True)}[rows[policy.value]]

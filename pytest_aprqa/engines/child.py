@@ -1,0 +1,142 @@
+"""The child's side: reads commands from one pipe, writes answers to another; stdout and stderr stay free for noise."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from dataclasses import asdict
+from typing import Any
+
+BUILT_IN = {"torch": "pytest_aprqa.engines.torch_engine:TorchEngine"}
+PARENT_POLL_S = 1.0
+
+
+class Answers:
+    """Writes JSON lines to the parent."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._stream = os.fdopen(descriptor, "wb", buffering=0)
+        self._lock = threading.Lock()
+        self._last_progress = 0.0
+
+    def send(self, **message: Any) -> None:
+        """One answer."""
+        with self._lock:
+            data = json.dumps(message).encode() + b"\n"
+            while data:
+                data = data[self._stream.write(data) :]
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """A progress event, at most ten a second."""
+        now = time.monotonic()
+        if now - self._last_progress >= 0.1 or done == total:
+            self._last_progress = now
+            self.send(kind="progress", what=what, done=done, total=total)
+
+
+def main() -> None:
+    """Run until the parent closes the pipe or dies."""
+    arguments = _arguments()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C belongs to the parent, which ends this process
+    _limit_memory(arguments.memory_limit)
+    threading.Thread(target=_watch_parent, args=(arguments.parent,), daemon=True).start()
+    answers = Answers(arguments.answers)
+    engine = _make_engine(arguments.engine, arguments.threads)
+    commands = os.fdopen(arguments.commands, "rb")
+    server: Any = None
+    for line in commands:
+        command = json.loads(line)
+        try:
+            if command["command"] == "serve":
+                from pytest_aprqa.engines.server import ServerThread
+
+                server = server or ServerThread(engine, command.get("port"))
+                answers.send(kind="answer", url=server.url)
+            elif server is not None:
+                with server.lock:
+                    _obey(engine, command, answers)
+            else:
+                _obey(engine, command, answers)
+        except MemoryError:
+            answers.send(kind="error", message="MemoryError: the engine ran out of memory")
+        except Exception as error:  # whatever an engine raises is one message to the parent
+            answers.send(kind="error", message=_one_line(error))
+    engine.close()
+
+
+def _obey(engine: Any, command: dict[str, Any], answers: Answers) -> None:
+    name = command["command"]
+    if name == "ready":
+        answers.send(kind="answer")
+    elif name == "load":
+        from pytest_aprqa.models.artifact import Artifact
+
+        description = engine.load(Artifact.from_json(command["artifact"]), answers.progress)
+        answers.send(kind="answer", description=asdict(description))
+    elif name == "generate":
+        from pytest_aprqa.engines.protocol import GenerationRequest
+
+        requests = [GenerationRequest(**fields) for fields in command["requests"]]
+        results = engine.generate(requests, answers.progress)
+        answers.send(kind="answer", results=[asdict(result) for result in results])
+    elif name == "logits":
+        import base64
+
+        import numpy
+
+        array = numpy.ascontiguousarray(engine.logits(command["ids"]), dtype="<f4")
+        answers.send(kind="answer", shape=list(array.shape), data=base64.b64encode(array.tobytes()).decode())
+    elif name == "describe":
+        answers.send(kind="answer", description=asdict(engine.describe()))
+    else:
+        answers.send(kind="error", message=f"unknown command {name!r}")
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    if type(error).__module__.startswith("pytest_aprqa."):
+        return text[:2000]
+    return f"{type(error).__name__}: {text}"[:2000]
+
+
+def _make_engine(name: str, threads: int | None) -> Any:
+    module, _, attribute = BUILT_IN.get(name, name).partition(":")
+    return getattr(importlib.import_module(module), attribute)(threads=threads)
+
+
+def _limit_memory(limit: int | None) -> None:
+    if limit:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def _watch_parent(parent: int) -> None:
+    """No orphan survives a killed parent."""
+    while os.getppid() == parent:
+        time.sleep(PARENT_POLL_S)
+    os._exit(1)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--engine", required=True)
+    parser.add_argument("--commands", type=int, required=True)
+    parser.add_argument("--answers", type=int, required=True)
+    parser.add_argument("--parent", type=int, required=True)
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--memory-limit", type=int)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(BrokenPipeError):
+        main()
+    sys.exit(0)

@@ -1,0 +1,50 @@
+"""What can go wrong with an engine; crash and time-out carry what the child left behind."""
+
+from __future__ import annotations
+
+import signal as signals
+
+
+class EngineError(RuntimeError):
+    """The engine refused or failed one request; it is still alive."""
+
+
+class EngineLoadError(EngineError):
+    """The artifact could not be loaded."""
+
+
+class EngineUnavailable(EngineError):
+    """There is no such engine or backend on this machine; the reason is the message."""
+
+
+class EngineCrashed(EngineError):
+    """The child process died."""
+
+    def __init__(self, doing: str, *, exit_code: int | None, stderr_tail: str = "") -> None:
+        self.doing = doing
+        self.exit_code = exit_code
+        self.stderr_tail = stderr_tail
+        self.signal = -exit_code if exit_code is not None and exit_code < 0 else None
+        self.signal_name = _signal_name(self.signal)
+        how = f"killed by {self.signal_name}" if self.signal else f"exit code {exit_code}"
+        last = next((line for line in reversed(stderr_tail.splitlines()) if line.strip()), "")
+        super().__init__(f"the engine died while {doing}: {how}" + (f"; last words: {last.strip()[:200]}" if last else ""))
+
+
+class EngineTimeout(EngineError):
+    """The child exceeded its time limit and was killed."""
+
+    def __init__(self, doing: str, *, limit_ms: int, stderr_tail: str = "") -> None:
+        self.doing = doing
+        self.limit_ms = limit_ms
+        self.stderr_tail = stderr_tail
+        super().__init__(f"the engine did not finish {doing} within {limit_ms} ms and was killed")
+
+
+def _signal_name(number: int | None) -> str | None:
+    if number is None:
+        return None
+    try:
+        return signals.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

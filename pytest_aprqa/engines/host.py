@@ -1,0 +1,258 @@
+"""The parent's side of an engine: starts the child, speaks to it, enforces time limits, survives its death."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from pytest_aprqa.engines.errors import EngineCrashed, EngineError, EngineLoadError, EngineTimeout
+from pytest_aprqa.engines.protocol import EngineDescription, GenerationRequest, GenerationResult
+
+if TYPE_CHECKING:
+    from pytest_aprqa.models.artifact import Artifact
+
+STDERR_LINES = 200  # kept of what the child writes
+STDERR_LINE_LENGTH = 2000
+START_LIMIT_S = 120.0  # importing torch on a cold disk takes tens of seconds
+GRACE_S = 2.0
+_LIVING: set[EngineHost] = set()
+
+
+class EngineHost:
+    """One child process with one engine. Not thread-safe. `on_progress(what, done, total)` is called while waiting."""
+
+    def __init__(
+        self,
+        engine: str,
+        *,
+        memory_limit: int | None = None,
+        threads: int | None = None,
+        on_progress: Callable[[str, int, int], None] | None = None,
+    ) -> None:
+        self._engine = engine
+        self._memory_limit = memory_limit
+        self._threads = threads
+        self._on_progress = on_progress
+        self._process: subprocess.Popen[bytes] | None = None
+        self._to_child: Any = None
+        self._from_child: int | None = None
+        self._buffer = b""
+        self._stderr: deque[str] = deque(maxlen=STDERR_LINES)
+        self._stderr_reader: threading.Thread | None = None
+
+    # -- life ----------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the child in its own session. Does nothing if it is alive."""
+        if self._process is not None and self._process.poll() is None:
+            return
+        self.close()
+        command_read, command_write = os.pipe()
+        answer_read, answer_write = os.pipe()
+        arguments = [
+            sys.executable, "-m", "pytest_aprqa.engines.child", "--engine", self._engine,
+            "--commands", str(command_read), "--answers", str(answer_write), "--parent", str(os.getpid()),
+        ]  # fmt: skip
+        if self._threads:
+            arguments += ["--threads", str(self._threads)]
+        if self._memory_limit:
+            arguments += ["--memory-limit", str(self._memory_limit)]
+        self._process = subprocess.Popen(
+            arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            pass_fds=(command_read, answer_write),
+            start_new_session=True,
+            env=self._environment(),
+        )
+        os.close(command_read)
+        os.close(answer_write)
+        self._to_child = os.fdopen(command_write, "wb", buffering=0)
+        self._from_child = answer_read
+        self._buffer = b""
+        self._stderr.clear()
+        self._stderr_reader = threading.Thread(target=self._keep_stderr, args=(self._process.stderr,), daemon=True)
+        self._stderr_reader.start()
+        _LIVING.add(self)
+
+    def _environment(self) -> dict[str, str]:
+        environment = dict(os.environ)
+        root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, environment.get("PYTHONPATH")]))
+        environment |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONFAULTHANDLER": "1"}
+        # Threads that spin while they wait starve the other workers of the run.
+        environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        if self._threads:
+            environment["OMP_NUM_THREADS"] = str(self._threads)
+        return environment
+
+    def _keep_stderr(self, stream: Any) -> None:
+        for line in iter(lambda: stream.readline(STDERR_LINE_LENGTH), b""):
+            self._stderr.append(line.decode("utf-8", errors="replace").rstrip("\n"))
+        stream.close()
+
+    @property
+    def stderr_tail(self) -> str:
+        """The last lines that the child wrote to standard error."""
+        return "\n".join(self._stderr)
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the child, None when it was never started."""
+        return self._process.pid if self._process is not None else None
+
+    def restart(self) -> None:
+        """End what is left of the child and start a new one, without a model."""
+        self.close()
+        self.start()
+
+    def death(self) -> EngineCrashed | None:
+        """The crash of a child that is gone, or None while it lives."""
+        if self._process is None:
+            return None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=0.5)
+        if self._process.poll() is None:
+            return None
+        return self._crash("serving")
+
+    def close(self) -> None:
+        """Kill the child's process group, reap it, close pipes. Safe to call twice."""
+        _LIVING.discard(self)
+        process, self._process = self._process, None
+        if self._to_child is not None:
+            with contextlib.suppress(OSError):
+                self._to_child.close()
+            self._to_child = None
+        if process is not None:
+            _kill_group(process)
+        if self._stderr_reader is not None:
+            self._stderr_reader.join(timeout=GRACE_S)
+            self._stderr_reader = None
+        if self._from_child is not None:
+            os.close(self._from_child)
+            self._from_child = None
+
+    def __enter__(self) -> EngineHost:
+        self.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    # -- commands ------------------------------------------------------------------------------------------------------
+
+    def load(self, artifact: Artifact, timeout_s: float) -> EngineDescription:
+        """Load an artifact; time to start the child comes on top. Raises EngineLoadError, EngineCrashed, EngineTimeout."""
+        self.start()
+        self._call({"command": "ready"}, START_LIMIT_S, "starting")
+        answer = self._call({"command": "load", "artifact": artifact.to_json()}, timeout_s, "loading")
+        return EngineDescription(**answer["description"])
+
+    def generate(self, requests: Sequence[GenerationRequest], timeout_s: float) -> list[GenerationResult]:
+        """Results in the order of the requests; one limit for the whole batch."""
+        message = {"command": "generate", "requests": [asdict(request) for request in requests]}
+        answer = self._call(message, timeout_s, f"generating for {len(requests)} prompts")
+        return [GenerationResult(**fields) for fields in answer["results"]]
+
+    def logits(self, ids: Sequence[int], timeout_s: float) -> Any:
+        """float32 array (len(ids), vocabulary)."""
+        import base64
+
+        import numpy
+
+        answer = self._call({"command": "logits", "ids": list(ids)}, timeout_s, "computing logits")
+        raw = base64.b64decode(answer["data"])
+        return numpy.frombuffer(raw, dtype="<f4").reshape(answer["shape"]).copy()
+
+    def serve(self, timeout_s: float, port: int | None = None) -> str:
+        """Start the HTTP server over the loaded engine in the same child; its base URL."""
+        answer = self._call({"command": "serve", "port": port}, timeout_s, "starting the server")
+        return str(answer["url"])
+
+    def describe(self) -> EngineDescription:
+        """The loaded engine."""
+        answer = self._call({"command": "describe"}, 10.0, "describing itself")
+        return EngineDescription(**answer["description"])
+
+    def _call(self, message: dict[str, Any], timeout_s: float, doing: str) -> dict[str, Any]:
+        if self._process is None or self._to_child is None:
+            raise EngineError(f"the engine is not started: cannot begin {doing}")
+        try:
+            self._to_child.write(json.dumps(message).encode() + b"\n")
+        except OSError:
+            raise self._crash(doing) from None
+        deadline = time.monotonic() + timeout_s
+        while True:
+            line = self._read_line(deadline, timeout_s, doing)
+            try:
+                answer = json.loads(line)
+            except ValueError:
+                raise EngineError(f"the engine answered something else than JSON while {doing}: {line[:80]!r}") from None
+            kind = answer.get("kind")
+            if kind == "progress":
+                if self._on_progress is not None:
+                    self._on_progress(answer["what"], answer["done"], answer["total"])
+            elif kind == "error":
+                raise (EngineLoadError if message["command"] == "load" else EngineError)(answer["message"])
+            else:
+                return dict(answer)
+
+    def _read_line(self, deadline: float, timeout_s: float, doing: str) -> bytes:
+        assert self._from_child is not None
+        while b"\n" not in self._buffer:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise self._timeout(timeout_s, doing)
+            ready, _, _ = select.select([self._from_child], [], [], left)
+            if not ready:
+                raise self._timeout(timeout_s, doing)
+            piece = os.read(self._from_child, 1 << 16)
+            if not piece:
+                raise self._crash(doing)
+            self._buffer += piece
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return line
+
+    def _timeout(self, timeout_s: float, doing: str) -> EngineTimeout:
+        tail = self.stderr_tail
+        self.close()
+        return EngineTimeout(doing, limit_ms=round(timeout_s * 1000), stderr_tail=tail)
+
+    def _crash(self, doing: str) -> EngineCrashed:
+        process = self._process
+        code: int | None = None
+        if process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                code = process.wait(timeout=GRACE_S)
+        if self._stderr_reader is not None:
+            self._stderr_reader.join(timeout=GRACE_S)
+        tail = self.stderr_tail
+        self.close()
+        return EngineCrashed(doing, exit_code=code, stderr_tail=tail)
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=GRACE_S)
+
+
+@atexit.register
+def _end_all() -> None:
+    for host in list(_LIVING):
+        host.close()

@@ -1,0 +1,75 @@
+"""What every engine understands: load, generate, logits, describe, close. Plain data that crosses a pipe as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from pytest_aprqa.models.artifact import Artifact
+
+# (what is being done, how much is done, how much there is)
+Progress = Callable[[str, int, int], None]
+# called with (text so far is extended by this piece, ids of the piece)
+TokenSink = Callable[[str, list[int]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """One prompt. `mode` raw completes the text, chat renders it through the model's own template as a user turn."""
+
+    key: str
+    prompt: str
+    mode: str = "raw"
+    max_new_tokens: int = 32
+    temperature: float = 0.0
+    seed: int = 0
+    messages: list[dict[str, str]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationResult:
+    """What came of one request. Ids are None where an engine does not tell them; `error` set means no answer."""
+
+    key: str
+    text: str
+    prompt_ids: list[int] | None
+    new_ids: list[int] | None
+    finish_reason: str
+    seconds: float
+    first_token_seconds: float | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineDescription:
+    """Which engine really ran, on what, in which type, with how many threads."""
+
+    name: str
+    version: str
+    backend: str
+    dtype: str
+    threads: int
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+class Engine(Protocol):
+    """Implemented by every engine; lives in the child process."""
+
+    def load(self, artifact: Artifact, progress: Progress) -> EngineDescription:
+        """Load strictly. Raises EngineLoadError, ModelError or FormatError with one line."""
+
+    def generate(
+        self, requests: Sequence[GenerationRequest], progress: Progress, on_token: TokenSink | None = None
+    ) -> list[GenerationResult]:
+        """Results in the order of the requests; `on_token` is called only for a single request."""
+
+    def logits(self, ids: Sequence[int]) -> Any:
+        """float32 array of shape (len(ids), vocabulary), teacher-forced."""
+
+    def describe(self) -> EngineDescription:
+        """The loaded engine."""
+
+    def close(self) -> None:
+        """Free the model."""

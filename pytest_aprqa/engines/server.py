@@ -1,0 +1,256 @@
+"""An OpenAI-compatible HTTP server over the loaded engine: health, models, completions, chat, streaming."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+import time
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from pytest_aprqa.engines.errors import EngineError
+from pytest_aprqa.engines.protocol import GenerationRequest, GenerationResult
+from pytest_aprqa.models.errors import ModelError
+
+HOST = "127.0.0.1"
+LARGEST_BODY = 4 << 20  # bytes
+MOST_TOKENS = 4096
+DEFAULT_TOKENS = 16
+START_LIMIT_S = 30.0
+
+
+class RequestError(ValueError):
+    """A request that is answered with 4xx."""
+
+    def __init__(self, status: int, message: str) -> None:
+        self.status = status
+        super().__init__(message)
+
+
+class _Gone(Exception):  # noqa: N818
+    """The client went away: stop generating."""
+
+
+class ServerThread:
+    """Runs the server in a thread. `lock` serialises engine calls with those of the parent's pipe."""
+
+    def __init__(self, engine: Any, port: int | None = None) -> None:
+        self.lock = threading.Lock()
+        self._socket = _bind(port)
+        self.url = f"http://{HOST}:{self._socket.getsockname()[1]}"
+        config = uvicorn.Config(
+            make_app(engine, self.lock), log_level="warning", lifespan="off", access_log=False, timeout_keep_alive=5
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._run, daemon=True, name="aprqa-server")
+        self._thread.start()
+        deadline = time.monotonic() + START_LIMIT_S
+        while not self._server.started:
+            if time.monotonic() > deadline or not self._thread.is_alive():
+                raise EngineError(f"the server did not start at {self.url} within {START_LIMIT_S:.0f} s")
+            time.sleep(0.01)
+
+    def _run(self) -> None:
+        asyncio.run(self._server.serve(sockets=[self._socket]))
+
+
+def _bind(port: int | None) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener.bind((HOST, port or 0))
+    except OSError as error:
+        listener.close()
+        raise EngineError(f"port {port} on {HOST} cannot be used: {error.strerror}; leave the port out") from None
+    return listener
+
+
+def make_app(engine: Any, lock: threading.Lock) -> Starlette:
+    """The application; engine calls run in a thread pool, one at a time."""
+    service = _Service(engine, lock)
+    return Starlette(
+        routes=[
+            Route("/health", service.health, methods=["GET"]),
+            Route("/v1/models", service.models, methods=["GET"]),
+            Route("/v1/completions", service.completions, methods=["POST"]),
+            Route("/v1/chat/completions", service.chat, methods=["POST"]),
+        ],
+        exception_handlers={404: _not_found, 405: _not_found},
+    )
+
+
+async def _not_found(request: Request, error: Exception) -> Response:
+    status = getattr(error, "status_code", 404)
+    return _error(status, f"no route {request.method} {request.url.path}")
+
+
+def _error(status: int, message: str) -> JSONResponse:
+    return JSONResponse({"error": {"message": message, "type": "invalid_request_error"}}, status_code=status)
+
+
+class _Service:
+    def __init__(self, engine: Any, lock: threading.Lock) -> None:
+        self._engine = engine
+        self._lock = lock
+        self._name = str(engine.describe().details.get("architecture", "model"))
+
+    async def health(self, request: Request) -> Response:
+        description = self._engine.describe()
+        return JSONResponse({"status": "ok", "engine": description.name, "compute_mode": description.backend})
+
+    async def models(self, request: Request) -> Response:
+        return JSONResponse({"object": "list", "data": [{"id": self._name, "object": "model", "owned_by": "local"}]})
+
+    async def completions(self, request: Request) -> Response:
+        return await self._answer(request, chat=False)
+
+    async def chat(self, request: Request) -> Response:
+        return await self._answer(request, chat=True)
+
+    async def _answer(self, request: Request, *, chat: bool) -> Response:
+        try:
+            body = await _body(request)
+            generation = _generation(body, chat=chat)
+            model = body.get("model")
+            if model is not None and model != self._name:
+                raise RequestError(404, f"model {model!r} is not served here; this server has {self._name!r}")
+            if body.get("stream"):
+                return StreamingResponse(self._stream(request, generation, chat), media_type="text/event-stream")
+            result = await run_in_threadpool(self._generate, generation, None)
+        except RequestError as error:
+            return _error(error.status, str(error))
+        except (EngineError, ModelError) as error:
+            return JSONResponse({"error": {"message": str(error), "type": "engine_error"}}, status_code=500)
+        if result.error:
+            return _error(400, result.error)
+        return JSONResponse(_whole(result, chat=chat, model=self._name))
+
+    def _generate(self, generation: GenerationRequest, sink: Any) -> GenerationResult:
+        with self._lock:
+            results: list[GenerationResult] = self._engine.generate([generation], lambda *event: None, sink)
+        return results[0]
+
+    async def _stream(self, request: Request, generation: GenerationRequest, chat: bool) -> AsyncIterator[bytes]:
+        loop = asyncio.get_running_loop()
+        queue: asyncio.Queue[Any] = asyncio.Queue()
+        gone = threading.Event()
+
+        def sink(piece: str, ids: list[int]) -> None:
+            if gone.is_set():
+                raise _Gone
+            loop.call_soon_threadsafe(queue.put_nowait, (piece, ids))
+
+        def work() -> None:
+            try:
+                outcome: Any = self._generate(generation, sink)
+            except Exception as error:  # reported to the client below
+                outcome = error
+            loop.call_soon_threadsafe(queue.put_nowait, outcome)
+
+        task = loop.run_in_executor(None, work)
+        identity = _identity(chat, self._name)
+        try:
+            while True:
+                item = await queue.get()
+                if not isinstance(item, tuple):
+                    break
+                yield _event(identity | {"choices": [_piece(item[0], item[1], chat)]})
+            if isinstance(item, GenerationResult) and not item.error:
+                last = {"index": 0, "finish_reason": item.finish_reason, "prompt_token_ids": item.prompt_ids}
+                last |= {"delta": {}} if chat else {"text": ""}
+                yield _event(identity | {"choices": [last], "usage": _usage(item)})
+                yield b"data: [DONE]\n\n"
+            else:
+                message = item.error if isinstance(item, GenerationResult) else str(item)
+                yield _event({"error": {"message": message, "type": "engine_error"}})
+        finally:
+            gone.set()
+            await asyncio.shield(task)
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    data = b""
+    async for piece in request.stream():
+        data += piece
+        if len(data) > LARGEST_BODY:
+            raise RequestError(413, f"the body is larger than {LARGEST_BODY} bytes")
+    try:
+        body = json.loads(data)
+    except (ValueError, RecursionError):
+        raise RequestError(400, "the body is not JSON") from None
+    if not isinstance(body, dict):
+        raise RequestError(400, "the body is not a JSON object")
+    return body
+
+
+def _generation(body: dict[str, Any], *, chat: bool) -> GenerationRequest:
+    prompt, messages = "", None
+    if chat:
+        messages = body.get("messages")
+        if not isinstance(messages, list) or not messages:
+            raise RequestError(400, "messages: a list with at least one message is needed")
+        for number, message in enumerate(messages):
+            if not isinstance(message, dict) or not all(isinstance(message.get(k), str) for k in ("role", "content")):
+                raise RequestError(422, f"messages[{number}]: role and content must be text")
+    else:
+        prompt = body.get("prompt")  # type: ignore[assignment]
+        if not isinstance(prompt, str):
+            raise RequestError(422, "prompt: a text is needed")
+    tokens = body.get("max_tokens", DEFAULT_TOKENS)
+    if isinstance(tokens, bool) or not isinstance(tokens, int) or not 1 <= tokens <= MOST_TOKENS:
+        raise RequestError(400, f"max_tokens: found {tokens!r}, limit 1 to {MOST_TOKENS}")
+    temperature = body.get("temperature", 0.0)
+    if isinstance(temperature, bool) or not isinstance(temperature, (int, float)) or not 0 <= temperature <= 2:
+        raise RequestError(400, f"temperature: found {temperature!r}, limit 0 to 2")
+    seed = body.get("seed", 0)
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise RequestError(400, f"seed: found {seed!r}, limit 0 to 2^63 - 1")
+    return GenerationRequest(
+        key="http",
+        prompt=prompt,
+        mode="chat" if chat else "raw",
+        max_new_tokens=tokens,
+        temperature=float(temperature),
+        seed=seed,
+        messages=messages,
+    )
+
+
+def _identity(chat: bool, model: str) -> dict[str, Any]:
+    kind = "chat.completion.chunk" if chat else "text_completion"
+    return {"id": f"cmpl-{uuid.uuid4().hex}", "object": kind, "created": int(time.time()), "model": model}
+
+
+def _piece(text: str, ids: list[int], chat: bool) -> dict[str, Any]:
+    choice: dict[str, Any] = {"index": 0, "finish_reason": None, "token_ids": ids}
+    return choice | ({"delta": {"content": text}} if chat else {"text": text})
+
+
+def _event(value: dict[str, Any]) -> bytes:
+    return b"data: " + json.dumps(value).encode() + b"\n\n"
+
+
+def _usage(result: GenerationResult) -> dict[str, int]:
+    prompt, new = len(result.prompt_ids or []), len(result.new_ids or [])
+    return {"prompt_tokens": prompt, "completion_tokens": new, "total_tokens": prompt + new}
+
+
+def _whole(result: GenerationResult, *, chat: bool, model: str) -> dict[str, Any]:
+    choice: dict[str, Any] = {
+        "index": 0,
+        "finish_reason": result.finish_reason,
+        "token_ids": result.new_ids,
+        "prompt_token_ids": result.prompt_ids,
+    }
+    choice |= {"message": {"role": "assistant", "content": result.text}} if chat else {"text": result.text}
+    identity = _identity(chat, model) | {"object": "chat.completion" if chat else "text_completion"}
+    return identity | {"choices": [choice], "usage": _usage(result)}

@@ -1,0 +1,363 @@
+"""The torch engine: a transformers model filled strictly with an artifact's canonical tensors, by its own declaration."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy
+import torch
+import transformers
+
+from pytest_aprqa.engines.errors import EngineError, EngineLoadError
+from pytest_aprqa.engines.protocol import EngineDescription, GenerationRequest, GenerationResult, Progress, TokenSink
+from pytest_aprqa.formats.permutation import unpermute_rows
+from pytest_aprqa.models.artifact import Artifact, OpenArtifact, open_artifact
+from pytest_aprqa.models.chat_template import render_chat
+from pytest_aprqa.models.errors import ModelError
+from pytest_aprqa.models.families import FAMILIES, HEAD, expected_tensors
+from pytest_aprqa.models.tokenizer import TokenizerDeclaration
+
+FLOAT32_PARAMETERS = 300_000_000  # below this many, float32 costs little and is the reference's own type
+BATCH_TOKENS = 16_384  # prompt and new tokens of one batch, padding included; bounds the key-value cache
+SHOWN = 5
+REPLACEMENT = "\ufffd"
+
+
+class TorchEngine:
+    """Eager attention, greedy or seeded sampling, left-padded batches. `generate` is not thread-safe."""
+
+    device = "cpu"
+    backend = "cpu"
+
+    def __init__(self, threads: int | None = None) -> None:
+        if threads:
+            torch.set_num_threads(threads)
+        self._model: Any = None
+        self._tokenizer: TokenizerDeclaration | None = None
+        self._context = 0
+        self._description: EngineDescription | None = None
+
+    # -- loading -------------------------------------------------------------------------------------------------------
+
+    def load(self, artifact: Artifact, progress: Progress) -> EngineDescription:
+        """Load an artifact. EngineLoadError names missing, extra and misshapen tensors."""
+        self.close()
+        with open_artifact(artifact) as opened:
+            config = opened.config
+            if config.architecture not in FAMILIES:
+                raise EngineLoadError(
+                    f"{artifact.path}: architecture {config.architecture!r} is not known to the torch engine;"
+                    f" known: {', '.join(FAMILIES)}"
+                )
+            self._tokenizer = opened.tokenizer
+            self._tokenizer.built  # noqa: B018 - a tokenizer that cannot be built is a load error
+            names = _check_names(opened, artifact)
+            dtype = _compute_type(opened, names)
+            model = _empty_model(opened, dtype, self.device)
+            for number, name in enumerate(names):
+                progress(f"loading {name}", number, len(names))
+                _assign(model, name, _tensor(opened, name, artifact), dtype, self.device, artifact)
+            if config.tied_embeddings:
+                model.tie_weights()
+            progress("loaded", len(names), len(names))
+            stored: dict[str, int] = {}
+            for name in names:
+                kind = opened.tensors.entry(name).dtype
+                stored[kind] = stored.get(kind, 0) + 1
+        self._model = model.eval()
+        self._context = config.max_position_embeddings
+        self._description = EngineDescription(
+            name="torch",
+            version=f"torch {torch.__version__}, transformers {transformers.__version__}",
+            backend=self.backend,
+            dtype=str(dtype).removeprefix("torch."),
+            threads=torch.get_num_threads(),
+            details={"architecture": config.architecture, "stored_types": stored, "rope_style": config.rope_style},
+        )
+        return self._description
+
+    def describe(self) -> EngineDescription:
+        """The loaded engine. EngineError before `load`."""
+        if self._description is None:
+            raise EngineError("no model is loaded")
+        return self._description
+
+    def close(self) -> None:
+        """Free the model."""
+        self._model = None
+        self._description = None
+
+    # -- generation ----------------------------------------------------------------------------------------------------
+
+    def generate(
+        self, requests: Sequence[GenerationRequest], progress: Progress, on_token: TokenSink | None = None
+    ) -> list[GenerationResult]:
+        """Results in the order of the requests. A request that cannot be begun gets `error` and no ids."""
+        tokenizer = self._loaded()
+        results: dict[int, GenerationResult] = {}
+        ready: list[tuple[int, GenerationRequest, list[int]]] = []
+        for position, request in enumerate(requests):
+            try:
+                ready.append((position, request, self._prompt_ids(request, tokenizer)))
+            except (EngineError, ModelError) as error:
+                results[position] = _refusal(request, str(error))
+        done = len(results)
+        for batch in _batches(ready):
+            for position, result in self._run(batch, on_token, lambda n, t, d=done: progress("tokens", n, t)):
+                results[position] = result
+            done += len(batch)
+            progress("prompts", done, len(requests))
+        return [results[position] for position in range(len(requests))]
+
+    def logits(self, ids: Sequence[int]) -> numpy.ndarray:
+        """float32 (len(ids), vocabulary) in one forward pass."""
+        self._loaded()
+        if not ids or len(ids) > self._context:
+            raise EngineError(f"logits: {len(ids)} ids, limit 1 to {self._context}")
+        with torch.inference_mode():
+            output = self._model(input_ids=torch.tensor([list(ids)], device=self.device), use_cache=False)
+        array: numpy.ndarray = output.logits[0].float().cpu().numpy()
+        return array
+
+    @property
+    def context(self) -> int:
+        """Longest sequence in tokens."""
+        return self._context
+
+    def _loaded(self) -> TokenizerDeclaration:
+        if self._model is None or self._tokenizer is None:
+            raise EngineError("no model is loaded")
+        return self._tokenizer
+
+    def _prompt_ids(self, request: GenerationRequest, tokenizer: TokenizerDeclaration) -> list[int]:
+        text = request.prompt
+        if request.mode == "chat":
+            if not tokenizer.chat_template:
+                raise EngineError("chat: the artifact declares no chat template")
+            messages = request.messages or [{"role": "user", "content": request.prompt}]
+            text = render_chat(
+                tokenizer.chat_template,
+                messages,
+                bos_token=tokenizer.bos_token,
+                eos_token=tokenizer.eos_token,
+                path=tokenizer.path,
+            )
+            # The template writes its own special tokens: nothing is added to them.
+            ids = tokenizer.encode(text, add_special=False)
+        else:
+            ids = tokenizer.encode(text)
+        if not ids:
+            raise EngineError("the prompt is empty and the tokenizer adds no token to begin with")
+        if len(ids) >= self._context:
+            raise EngineError(f"the prompt has {len(ids)} tokens, the context holds {self._context}")
+        rows = self._model.config.vocab_size
+        if max(ids) >= rows:
+            raise EngineError(f"token id {max(ids)} of the prompt is outside the vocabulary of {rows} rows")
+        return ids
+
+    def _run(
+        self, batch: list[tuple[int, GenerationRequest, list[int]]], on_token: TokenSink | None, progress: Any
+    ) -> list[tuple[int, GenerationResult]]:
+        started = time.monotonic()
+        decoding = _Decoding(self._model, self._loaded(), [ids for *_, ids in batch], self.device)
+        limits = [min(r.max_new_tokens, self._context - len(ids)) for _, r, ids in batch]
+        samplers = [_Sampler(request) for _, request, _ in batch]
+        first: float | None = None
+        shown = ""
+        steps = max(limits)
+        for step in range(steps):
+            decoding.step(samplers, limits)
+            if first is None:
+                first = time.monotonic() - started
+            progress(step + 1, steps)
+            if on_token is not None and len(batch) == 1:
+                shown = _emit(self._loaded(), decoding.new_ids[0], shown, on_token, decoding.all_finished)
+            if decoding.all_finished:
+                break
+        results = []
+        for row, (position, request, ids) in enumerate(batch):
+            new = decoding.new_ids[row]
+            results.append(
+                (
+                    position,
+                    GenerationResult(
+                        key=request.key,
+                        text=self._loaded().decode(new, skip_special=True),
+                        prompt_ids=ids,
+                        new_ids=new,
+                        finish_reason="stop" if decoding.stopped[row] else "length",
+                        seconds=decoding.finished_at[row] - started,
+                        first_token_seconds=first,
+                    ),
+                )
+            )
+        return results
+
+
+class TorchGpuEngine(TorchEngine):
+    """The same on the first visible CUDA device."""
+
+    device = "cuda"
+    backend = "gpu"
+
+
+class _Sampler:
+    """Greedy at temperature 0, otherwise seeded sampling; one per request."""
+
+    def __init__(self, request: GenerationRequest) -> None:
+        self._temperature = request.temperature
+        self._generator = torch.Generator().manual_seed(request.seed) if request.temperature > 0 else None
+
+    def pick(self, logits: torch.Tensor) -> int:
+        if self._generator is None:
+            return int(logits.argmax())
+        weights = torch.softmax(logits.double().cpu() / self._temperature, dim=-1)
+        return int(torch.multinomial(weights, 1, generator=self._generator))
+
+
+class _Decoding:
+    """Token by token decoding of a left-padded batch with a key-value cache."""
+
+    def __init__(self, model: Any, tokenizer: TokenizerDeclaration, prompts: list[list[int]], device: str) -> None:
+        self._model = model
+        self._ends = tokenizer.end_ids
+        longest = max(len(ids) for ids in prompts)
+        self._ids = torch.tensor([[0] * (longest - len(ids)) + ids for ids in prompts], device=device)
+        self._mask = torch.tensor([[0] * (longest - len(ids)) + [1] * len(ids) for ids in prompts], device=device)
+        self._positions = (self._mask.cumsum(-1) - 1).clamp(min=0)
+        self._cache: Any = transformers.DynamicCache()
+        self.new_ids: list[list[int]] = [[] for _ in prompts]
+        self.stopped = [False] * len(prompts)
+        self._finished = [False] * len(prompts)
+        self.finished_at = [time.monotonic()] * len(prompts)
+
+    @property
+    def all_finished(self) -> bool:
+        """True when every row stopped or reached its limit."""
+        return all(self._finished)
+
+    def step(self, samplers: list[_Sampler], limits: list[int]) -> None:
+        """One new token for every unfinished row."""
+        with torch.inference_mode():
+            output = self._model(
+                input_ids=self._ids,
+                attention_mask=self._mask,
+                position_ids=self._positions,
+                past_key_values=self._cache,
+                use_cache=True,
+            )
+        self._cache = output.past_key_values
+        logits = output.logits[:, -1].float()
+        if not bool(torch.isfinite(logits).all()):
+            raise EngineError("the model computes logits that are NaN or infinite")
+        chosen = []
+        for row, sampler in enumerate(samplers):
+            token = 0
+            if not self._finished[row]:
+                token = sampler.pick(logits[row])
+                self.new_ids[row].append(token)
+                self.stopped[row] = token in self._ends
+                self._finished[row] = self.stopped[row] or len(self.new_ids[row]) >= limits[row]
+                if self._finished[row]:
+                    self.finished_at[row] = time.monotonic()
+            chosen.append([token])
+        self._ids = torch.tensor(chosen, device=self._ids.device)
+        self._mask = torch.cat([self._mask, torch.ones_like(self._ids)], dim=-1)
+        self._positions = self._positions[:, -1:] + 1
+
+
+def _emit(tokenizer: TokenizerDeclaration, ids: list[int], shown: str, on_token: TokenSink, last: bool) -> str:
+    """Send what is new of the text; half a character waits for its other bytes."""
+    text = tokenizer.decode(ids, skip_special=True)
+    piece = text[len(shown) :] if text.startswith(shown) else ""
+    if piece.endswith(REPLACEMENT) and not last:
+        on_token("", ids[-1:])
+        return shown
+    on_token(piece, ids[-1:])
+    return shown + piece
+
+
+def _batches(ready: list[Any]) -> list[list[Any]]:
+    """Split so that rows x (longest prompt + new tokens) stays within BATCH_TOKENS; order is kept."""
+    batches: list[list[Any]] = []
+    width = 0
+    for item in ready:
+        _, request, ids = item
+        width = max(width, len(ids) + request.max_new_tokens)
+        if batches and width * (len(batches[-1]) + 1) <= BATCH_TOKENS:
+            batches[-1].append(item)
+        else:
+            batches.append([item])
+            width = len(ids) + request.max_new_tokens
+    return batches
+
+
+def _refusal(request: GenerationRequest, error: str) -> GenerationResult:
+    return GenerationResult(
+        key=request.key, text="", prompt_ids=None, new_ids=None, finish_reason="error", seconds=0.0, error=error
+    )
+
+
+def _check_names(opened: OpenArtifact, artifact: Artifact) -> list[str]:
+    expected = set(expected_tensors(opened.config))
+    present = opened.tensors.names()
+    extra = [n for n in present if n not in expected and not n.endswith("rotary_emb.inv_freq")]
+    if HEAD in extra and opened.config.tied_embeddings:
+        extra.remove(HEAD)
+    missing = sorted(expected - set(present))
+    problems = []
+    if missing:
+        problems.append(f"{len(missing)} tensors are missing: {', '.join(missing[:SHOWN])}")
+    if extra:
+        problems.append(f"{len(extra)} tensors have no place in the model: {', '.join(extra[:SHOWN])}")
+    if problems:
+        raise EngineLoadError(f"{artifact.path}: {'; '.join(problems)}")
+    return [name for name in present if name in expected]
+
+
+def _compute_type(opened: OpenArtifact, names: list[str]) -> torch.dtype:
+    parameters = sum(int(numpy.prod(opened.tensors.entry(name).shape)) for name in names)
+    if parameters < FLOAT32_PARAMETERS:
+        return torch.float32
+    kinds = {opened.tensors.entry(name).dtype for name in names}
+    return torch.float32 if kinds == {"F32"} else torch.bfloat16
+
+
+def _empty_model(opened: OpenArtifact, dtype: torch.dtype, device: str) -> Any:
+    config = transformers.AutoConfig.for_model(opened.config.architecture, **opened.config.to_transformers())
+    with torch.device("meta"):
+        model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager", dtype=dtype)
+    # Rotary tables are not parameters: computed again outside the meta device, from the artifact's own base.
+    model.model.rotary_emb = type(model.model.rotary_emb)(config=model.config).to(device)
+    return model
+
+
+def _tensor(opened: OpenArtifact, name: str, artifact: Artifact) -> numpy.ndarray:
+    values: numpy.ndarray = opened.tensors.read(name)
+    config = opened.config
+    if config.rope_style == "interleaved" and (".q_proj." in name or ".k_proj." in name):
+        # The file declares that adjacent pairs rotate; transformers rotates halves. Reordering the rows of each head
+        # makes the one compute the other.
+        values = unpermute_rows(values, config.num_heads if ".q_proj." in name else config.num_kv_heads)
+    return values
+
+
+def _assign(
+    model: Any, name: str, values: numpy.ndarray, dtype: torch.dtype, device: str, artifact: Artifact
+) -> None:
+    module_name, _, leaf = name.rpartition(".")
+    try:
+        module = model.get_submodule(module_name)
+        current = module._parameters[leaf]
+    except (AttributeError, KeyError):
+        raise EngineLoadError(f"{artifact.path}: tensor {name} has no place in the model") from None
+    if tuple(current.shape) != values.shape:
+        raise EngineLoadError(
+            f"{artifact.path}: tensor {name}: shape {list(values.shape)}, the model needs {list(current.shape)}"
+        )
+    tensor = torch.from_numpy(numpy.ascontiguousarray(values)).to(device=device, dtype=dtype)
+    if tensor.data_ptr() == values.__array_interface__["data"][0]:
+        tensor = tensor.clone()  # never keep a view into the mapped file
+    module._parameters[leaf] = torch.nn.Parameter(tensor, requires_grad=False)

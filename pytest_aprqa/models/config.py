@@ -1,0 +1,223 @@
+"""A model's declared dimensions, read from config.json, GGUF keys or APR metadata: always the artifact's own words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pytest_aprqa.formats.tensor_file import TensorEntry
+from pytest_aprqa.models.errors import ModelError
+
+LARGEST_CONFIG = 16 << 20  # bytes of a config.json that is read
+EMBEDDINGS = ("model.embed_tokens.weight", "token_embd.weight")
+HEADS = ("lm_head.weight", "output.weight")
+# Families whose q, k, v projections have biases when the declaration does not say (public model code).
+BIASED_FAMILIES = frozenset({"qwen2", "phi"})
+# rope_type of APR metadata: 0 rotates adjacent pairs, 2 rotates halves (apr-format 6.1).
+ROPE_STYLES = {0: "interleaved", 2: "half"}
+HALF_BY_NAME = ("qwen", "phi", "gemma", "gptneox", "gpt-neox", "falcon", "deepseek")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """Declared dimensions (counts), rotary base, epsilon and flags. `rope_style` is how the file says q/k rows rotate."""
+
+    architecture: str
+    hidden_size: int
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    intermediate_size: int
+    vocab_size: int
+    max_position_embeddings: int
+    rope_theta: float
+    rope_style: str
+    rms_norm_eps: float
+    tied_embeddings: bool
+    attention_bias: bool
+    hidden_act: str
+
+    def to_transformers(self) -> dict[str, Any]:
+        """Keyword arguments of the transformers configuration class of `architecture`."""
+        values: dict[str, Any] = {
+            "vocab_size": self.vocab_size,
+            "hidden_size": self.hidden_size,
+            "intermediate_size": self.intermediate_size,
+            "num_hidden_layers": self.num_layers,
+            "num_attention_heads": self.num_heads,
+            "num_key_value_heads": self.num_kv_heads,
+            "head_dim": self.head_dim,
+            "hidden_act": self.hidden_act,
+            "max_position_embeddings": self.max_position_embeddings,
+            "rms_norm_eps": self.rms_norm_eps,
+            "rope_parameters": {"rope_type": "default", "rope_theta": self.rope_theta},
+            "tie_word_embeddings": self.tied_embeddings,
+        }
+        if self.architecture == "llama":
+            values["attention_bias"] = self.attention_bias
+        return values
+
+
+def config_from_hf(folder: Path) -> ModelConfig:
+    """Read config.json (or `*.config.json`) of a folder. ModelError: missing, unreadable, field missing or wrong."""
+    path = _config_file(folder)
+    try:
+        if path.stat().st_size > LARGEST_CONFIG:
+            raise ModelError(path, "file", "config is too large", found=path.stat().st_size, limit=LARGEST_CONFIG)
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        if isinstance(error, ModelError):
+            raise
+        raise ModelError(path, "file", f"config.json parse error: {error}", advice="fetch config.json again") from None
+    if not isinstance(document, dict):
+        raise ModelError(path, "file", "config.json is not a JSON object", found=type(document).__name__)
+    reader = _Reader(path, document)
+    rope = document.get("rope_parameters")
+    rope = rope if isinstance(rope, dict) else {}
+    hidden, heads = reader.count("hidden_size"), reader.count("num_attention_heads")
+    architecture = reader.text("model_type")
+    theta = rope.get("rope_theta", document.get("rope_theta", 10000.0))
+    return ModelConfig(
+        architecture=architecture,
+        hidden_size=hidden,
+        num_layers=reader.count("num_hidden_layers"),
+        num_heads=heads,
+        num_kv_heads=reader.count("num_key_value_heads", heads),
+        head_dim=reader.count("head_dim", max(1, hidden // heads)),
+        intermediate_size=reader.count("intermediate_size", 4 * hidden),
+        vocab_size=reader.count("vocab_size"),
+        max_position_embeddings=reader.count("max_position_embeddings", 2048),
+        rope_theta=reader.number("rope_theta", theta),
+        rope_style="half",
+        rms_norm_eps=reader.number("rms_norm_eps", document.get("rms_norm_eps", 1e-6)),
+        tied_embeddings=bool(document.get("tie_word_embeddings", False)),
+        attention_bias=bool(document.get("attention_bias", architecture in BIASED_FAMILIES)),
+        hidden_act=str(document.get("hidden_act") or "silu"),
+    )
+
+
+def _config_file(folder: Path) -> Path:
+    path = folder / "config.json"
+    if path.is_file():
+        return path
+    others = sorted(folder.glob("*.config.json"))
+    if others:
+        return others[0]
+    raise ModelError(path, "file", "config.json not found or unreadable", advice="fetch the model's config.json")
+
+
+def config_from_gguf(path: Path, metadata: Mapping[str, Any], entries: Mapping[str, TensorEntry]) -> ModelConfig:
+    """Read the keys `{architecture}.*` of a GGUF file. Rows of Llama families are un-permuted on reading: half."""
+    reader = _Reader(path, metadata)
+    architecture = reader.text("general.architecture")
+    key = f"{architecture}."
+    hidden, heads = reader.count(key + "embedding_length"), reader.count(key + "attention.head_count")
+    embedding = _first(entries, EMBEDDINGS)
+    rows = embedding.shape[0] if embedding is not None else None
+    return ModelConfig(
+        architecture=architecture,
+        hidden_size=hidden,
+        num_layers=reader.count(key + "block_count"),
+        num_heads=heads,
+        num_kv_heads=reader.count(key + "attention.head_count_kv", heads),
+        head_dim=reader.count(key + "attention.key_length", max(1, hidden // heads)),
+        intermediate_size=reader.count(key + "feed_forward_length"),
+        vocab_size=reader.count(key + "vocab_size", rows),
+        max_position_embeddings=reader.count(key + "context_length"),
+        rope_theta=reader.number(key + "rope.freq_base", metadata.get(key + "rope.freq_base", 10000.0)),
+        rope_style="half",
+        rms_norm_eps=reader.number(
+            key + "attention.layer_norm_rms_epsilon", metadata.get(key + "attention.layer_norm_rms_epsilon", 1e-5)
+        ),
+        tied_embeddings=_first(entries, HEADS) is None,
+        attention_bias=any(name.endswith((".attn_q.bias", "q_proj.bias")) for name in entries),
+        hidden_act="silu",
+    )
+
+
+APR_ALIASES = {
+    "hidden_size": ("hidden_dim", "d_model", "n_embd", "model.hidden_size"),
+    "num_layers": ("n_layers", "num_hidden_layers", "n_layer", "model.num_layers"),
+    "num_heads": ("n_heads", "num_attention_heads", "n_head", "model.num_heads"),
+    "num_kv_heads": ("n_kv_heads", "num_key_value_heads", "model.num_kv_heads"),
+    "vocab_size": ("n_vocab", "model.vocab_size"),
+    "intermediate_size": ("ffn_dim", "intermediate_dim", "n_inner", "model.intermediate_size"),
+    "max_position_embeddings": ("max_seq_len", "context_length", "n_ctx", "model.max_position_embeddings"),
+    "rms_norm_eps": ("layer_norm_eps", "norm_eps", "model.rms_norm_eps"),
+    "rope_theta": ("model.rope_theta",),
+    "rope_type": ("model.rope_type",),
+    "architecture": ("model.architecture",),
+}
+
+
+def config_from_apr(path: Path, metadata: Mapping[str, Any], entries: Mapping[str, TensorEntry]) -> ModelConfig:
+    """Read APR metadata, aliases resolved (apr-format 6.3). Defaults are those of the engine (section 7)."""
+    values = dict(metadata)
+    for name, aliases in APR_ALIASES.items():
+        if values.get(name) is None:
+            values[name] = next((metadata[a] for a in aliases if metadata.get(a) is not None), None)
+    reader = _Reader(path, values)
+    architecture = reader.text("architecture")
+    hidden, heads = reader.count("hidden_size"), reader.count("num_heads")
+    qwen = architecture in ("qwen2", "qwen3", "qwen3moe", "qwen3_moe")
+    embedding = _first(entries, EMBEDDINGS)
+    head = _first(entries, HEADS)
+    rope_type = values.get("rope_type")
+    if rope_type is None:
+        rope_type = 2 if any(part in architecture for part in HALF_BY_NAME) else 0
+    if rope_type not in ROPE_STYLES:
+        raise ModelError(path, "metadata rope_type", "unknown rotary convention", found=rope_type, limit="0 or 2")
+    eps_default = 1e-6 if architecture.startswith(("qwen", "gemma", "deepseek")) else 1e-5
+    return ModelConfig(
+        architecture=architecture,
+        hidden_size=hidden,
+        num_layers=reader.count("num_layers"),
+        num_heads=heads,
+        num_kv_heads=reader.count("num_kv_heads", heads),
+        head_dim=reader.count("head_dim", max(1, hidden // heads)),
+        intermediate_size=reader.count("intermediate_size"),
+        vocab_size=reader.count("vocab_size", embedding.shape[0] if embedding is not None else None),
+        max_position_embeddings=reader.count("max_position_embeddings"),
+        rope_theta=reader.number("rope_theta", values.get("rope_theta") or (1e6 if qwen else 1e4)),
+        rope_style=ROPE_STYLES[rope_type],
+        rms_norm_eps=reader.number("rms_norm_eps", values.get("rms_norm_eps") or eps_default),
+        tied_embeddings=bool(metadata.get("tied_embeddings")) or head is None or head.nbytes == 0,
+        attention_bias=any(name.endswith(("q_proj.bias", "attn_q.bias")) for name in entries),
+        hidden_act="silu",
+    )
+
+
+def _first(entries: Mapping[str, TensorEntry], names: tuple[str, ...]) -> TensorEntry | None:
+    return next((entries[name] for name in names if name in entries), None)
+
+
+class _Reader:
+    """Typed access with one error form."""
+
+    def __init__(self, path: Path, values: Mapping[str, Any]) -> None:
+        self._path = path
+        self._values = values
+
+    def count(self, field: str, default: int | None = None) -> int:
+        value = self._values.get(field)
+        value = default if value is None else value
+        if value is None:
+            raise ModelError(self._path, field, "is missing", advice="the file is incomplete: convert or fetch it again")
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 2**31:
+            raise ModelError(self._path, field, "is not a positive whole number", found=repr(value)[:60])
+        return value
+
+    def number(self, field: str, value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+            raise ModelError(self._path, field, "is not a positive number", found=repr(value)[:60])
+        return float(value)
+
+    def text(self, field: str) -> str:
+        value = self._values.get(field)
+        if not isinstance(value, str) or not value:
+            raise ModelError(self._path, field, "is missing or not a name", found=repr(value)[:60])
+        return value

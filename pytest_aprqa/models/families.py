@@ -1,0 +1,126 @@
+"""Tensor template, layout contract and integrity of the supported families (playbook.md 9.4, gates.md 3.4, 3.5, 5)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pytest_aprqa.models.config import ModelConfig
+from pytest_aprqa.models.errors import ModelError
+
+Shape = tuple[int, ...]
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
+HEAD = "lm_head.weight"
+EMBEDDING = "model.embed_tokens.weight"
+NORM = "model.norm.weight"
+_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blk)\.(\d+)\.")
+
+
+@dataclass(frozen=True, slots=True)
+class LayoutProblem:
+    """One violated rule of LAYOUT-002."""
+
+    rule: str
+    severity: str
+    tensor: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.rule}: {self.message}"
+
+
+def expected_tensors(config: ModelConfig) -> dict[str, Shape]:
+    """Name -> row-major shape of every tensor of the family; the head is left out when it is tied. ModelError."""
+    if config.architecture not in FAMILIES:
+        raise ModelError("family", "architecture", "is not known", found=config.architecture, limit=", ".join(FAMILIES))
+    hidden, heads = config.hidden_size, config.num_heads * config.head_dim
+    keys, inner = config.num_kv_heads * config.head_dim, config.intermediate_size
+    expected: dict[str, Shape] = {EMBEDDING: (config.vocab_size, hidden), NORM: (hidden,)}
+    if not config.tied_embeddings:
+        expected[HEAD] = (config.vocab_size, hidden)
+    for layer in range(config.num_layers):
+        p = f"model.layers.{layer}."
+        expected |= {
+            p + "input_layernorm.weight": (hidden,),
+            p + "post_attention_layernorm.weight": (hidden,),
+            p + "self_attn.q_proj.weight": (heads, hidden),
+            p + "self_attn.k_proj.weight": (keys, hidden),
+            p + "self_attn.v_proj.weight": (keys, hidden),
+            p + "self_attn.o_proj.weight": (hidden, heads),
+            p + "mlp.gate_proj.weight": (inner, hidden),
+            p + "mlp.up_proj.weight": (inner, hidden),
+            p + "mlp.down_proj.weight": (hidden, inner),
+        }
+        if config.attention_bias:
+            expected |= {
+                p + "self_attn.q_proj.bias": (heads,),
+                p + "self_attn.k_proj.bias": (keys,),
+                p + "self_attn.v_proj.bias": (keys,),
+            }
+        if config.architecture == "qwen3":
+            expected |= {p + f"self_attn.{n}_norm.weight": (config.head_dim,) for n in "qk"}
+    return expected
+
+
+def layout_problems(config: ModelConfig, shapes: Mapping[str, Shape]) -> list[LayoutProblem]:
+    """Tensors whose shape is not the one of their role. Only tensors that exist are looked at."""
+    expected = dict(expected_tensors(config))
+    expected.setdefault(HEAD, expected[EMBEDDING])
+    problems = []
+    for name, wanted in expected.items():
+        found = shapes.get(name)
+        if found is None or found == wanted:
+            continue
+        transposed = " (transposed)" if found == wanted[::-1] and len(wanted) == 2 else ""
+        if name == HEAD:
+            text = f"{name} shape MISMATCH (GH-202 bug pattern): expected {list(wanted)}, got {list(found)}{transposed}"
+            problems.append(LayoutProblem("F-LAYOUT-CONTRACT-002", "P0", name, text))
+            continue
+        rule, severity = ("F-LAYOUT-CONTRACT-001", "P0") if len(wanted) == 2 else ("F-LAYOUT-CONTRACT-003", "P1")
+        text = f"{name} shape mismatch: expected {list(wanted)}, got {list(found)}{transposed}"
+        problems.append(LayoutProblem(rule, severity, name, text))
+    return problems
+
+
+def integrity_problems(config: ModelConfig, shapes: Mapping[str, Shape]) -> list[str]:
+    """Contradictions between declaration and tensors, in the words of gates.md 3.5; empty when there is none."""
+    problems = []
+    layers = {int(m[1]) for name in shapes if (m := _LAYER.search(name))}
+    if layers and max(layers) + 1 != config.num_layers:
+        problems.append(
+            f"G0-INTEGRITY-LAYERS: config says {config.num_layers} layers but tensors have {max(layers) + 1}"
+        )
+    embedding = shapes.get(EMBEDDING) or shapes.get(HEAD)
+    if embedding is not None and len(embedding) == 2:
+        if embedding[1] != config.hidden_size:
+            problems.append(
+                f"G0-INTEGRITY-HIDDEN: config says hidden_size={config.hidden_size} but embedding has {embedding[1]}"
+            )
+        if embedding[0] != config.vocab_size:
+            problems.append(
+                f"G0-INTEGRITY-VOCAB: config says vocab_size={config.vocab_size} but embedding has {embedding[0]}"
+            )
+    problems += _head_problems(config, shapes)
+    roles: dict[int, set[str]] = {}
+    for name in shapes:
+        if m := _LAYER.search(name):
+            roles.setdefault(int(m[1]), set()).add(name[m.end() :])
+    if roles:
+        everything = set().union(*roles.values())
+        for layer, present in sorted(roles.items()):
+            if missing := sorted(everything - present):
+                problems.append(f"G0-INTEGRITY-LAYERS: layer {layer} lacks {', '.join(missing[:3])} that others have")
+    return problems
+
+
+def _head_problems(config: ModelConfig, shapes: Mapping[str, Shape]) -> list[str]:
+    problems = []
+    for role, heads in (("q", config.num_heads), ("k", config.num_kv_heads)):
+        found = shapes.get(f"model.layers.0.self_attn.{role}_proj.weight")
+        rows = heads * config.head_dim
+        if found is not None and len(found) == 2 and found[0] != rows and found != (config.hidden_size, rows):
+            problems.append(
+                f"G0-INTEGRITY-HEADS: config says {heads} heads of {config.head_dim} but {role}_proj has {found[0]} rows"
+            )
+    return problems

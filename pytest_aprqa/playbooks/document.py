@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 32
-MAX_NODES = 50_000
+MAX_NODES = 20_000
 # Longer runs of digits stay text: no field of a playbook is that large, and int() of hostile text is quadratic.
 MAX_DIGITS = 18
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -37,9 +38,16 @@ def schema() -> dict[str, Any]:
 
 @cache
 def _validator() -> jsonschema.Draft202012Validator:
-    from jsonschema import Draft202012Validator
+    from jsonschema import Draft202012Validator, ValidationError
+    from jsonschema.validators import extend
 
-    return Draft202012Validator(schema())
+    def unique_items(_: Any, wanted: bool, value: Any, __: Any) -> Iterator[ValidationError]:
+        # The library compares every pair of items that cannot be hashed: minutes for a hostile list.
+        if wanted and isinstance(value, list) and len({repr(item) for item in value}) < len(value):
+            yield ValidationError("has repeated items")
+
+    kind = extend(Draft202012Validator, {"uniqueItems": unique_items})  # type: ignore[no-untyped-call]
+    return cast("jsonschema.Draft202012Validator", kind(schema()))
 
 
 def check(document: Document) -> list[str]:

@@ -394,7 +394,17 @@ class TestAnything:
         assert len(str(error)) < 1000
 
     def test_faults_of_a_large_file_are_found_quickly(self, tmp_path):
-        data = changed({}) | {f"key{i}": {"a": [1, 2, 3]} for i in range(5000)}
+        data = changed({}) | {f"key{i}": {"a": [1, 2, 3]} for i in range(2000)}
         started = time.perf_counter()
-        assert len(load_data(tmp_path, data).warnings) == 5000
+        assert len(load_data(tmp_path, data).warnings) == 2000
         assert time.perf_counter() - started < 30
+
+    @pytest.mark.parametrize("item", ["{{a: {}}}", "[{}]", "x{}"])
+    def test_repeated_items_of_a_long_list_are_found_quickly(self, load_text, item):
+        items = ", ".join(item.format(i) for i in range(6000))
+        started = time.perf_counter()
+        with pytest.raises(PlaybookError):
+            load_text(
+                yaml.safe_dump(SMALL).replace("  formats:\n  - safetensors\n  - apr\n  - gguf", f"  formats: [{items}]")
+            )
+        assert time.perf_counter() - started < 10

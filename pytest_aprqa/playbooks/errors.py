@@ -21,9 +21,9 @@ def one_line(text: str, limit: int = TEXT_SHOWN) -> str:
 def shown_value(value: Any, limit: int = VALUE_SHOWN) -> str:
     """A value as it reads in YAML: text quoted, `true`, `null`; a list or mapping by its size only."""
     if isinstance(value, dict):
-        return f"a mapping of {len(value)} keys"
+        return f"a mapping of {len(value)} key{'' if len(value) == 1 else 's'}"
     if isinstance(value, list):
-        return f"a list of {len(value)} items"
+        return f"a list of {len(value)} item{'' if len(value) == 1 else 's'}"
     if value is None:
         return "nothing"
     if isinstance(value, bool):

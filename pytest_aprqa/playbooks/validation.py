@@ -170,9 +170,10 @@ def _sentence(rule: str, limit: Any, value: Any, node: dict[str, Any]) -> tuple[
             f"give a number from {low} to {high}" if high is not None else f"give a number of {low} or more"
         )
     if rule in ("minLength", "maxLength", "minItems", "maxItems"):
-        side = "at least" if rule.startswith("min") else "at most"
-        unit = "characters" if rule.endswith("Length") else "items"
-        return f"must have {side} {limit} {unit}, not {len(value)}", note or "make it fit, or remove the key"
+        side, advice = ("at least", "add some") if rule.startswith("min") else ("at most", "shorten it")
+        unit = "character" if rule.endswith("Length") else "item"
+        problem = f"must have {side} {limit} {unit}{'' if limit == 1 else 's'}, not {len(value)}"
+        return problem, f"{advice}, or remove the key"
     if rule == "uniqueItems":
         return "lists the same item twice", "remove the repetition"
     if rule == "pattern":

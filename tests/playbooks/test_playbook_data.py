@@ -5,16 +5,19 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from pytest_aprqa.playbooks.blocks import PROFILE_DEFAULTS
 from pytest_aprqa.playbooks.errors import PlaybookError
 from pytest_aprqa.playbooks.loading import load_playbook
 from pytest_aprqa.playbooks.policies import FailurePolicy
 from pytest_aprqa.playbooks.scenarios import expand
 from pytest_aprqa.playbooks.templates import fill_template, short_name
 from pytest_aprqa.playbooks.validation import schema
+from tests.playbooks.playbook_texts import REMOVE, changed, load_data
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAYBOOKS = sorted((ROOT / "playbooks").rglob("*.playbook.yaml"))
 TEMPLATES = sorted((ROOT / "playbooks" / "templates").glob("*.yaml"))
+TICKET_KEYS = ("verification_gates", "reproduction", "expected", "acceptance", "regression_tests", "tools_required")
 CODER = "Qwen/Qwen2.5-Coder-1.5B-Instruct"
 
 
@@ -31,6 +34,26 @@ def test_shipped_playbook_loads_without_a_warning(path):
 
 def test_the_schema_is_a_schema():
     jsonschema.Draft202012Validator.check_schema(schema())
+
+
+def test_defaults_of_the_schema_are_those_of_the_code(tmp_path):
+    playbook = load_data(tmp_path, changed({"model.formats": REMOVE, "test_matrix.scenario_count": REMOVE}))
+    model = schema()["$defs"]["model"]["properties"]
+    matrix = schema()["$defs"]["test_matrix"]["properties"]
+    for section, properties in ((playbook.model, model), (playbook.matrix, matrix)):
+        for name in ("formats", "quantizations", "scenario_count", "prompts", "seed", "max_tokens"):
+            if "default" in properties.get(name, {}):
+                value = getattr(section, name)
+                assert properties[name]["default"] == (list(value) if isinstance(value, tuple) else value)
+    profile = schema()["$defs"]["profile_ci"]["properties"]
+    assert {name: node["default"] for name, node in profile.items()} == PROFILE_DEFAULTS
+
+
+def test_every_key_of_the_main_sections_is_described():
+    sections = [schema(), schema()["$defs"]["model"], schema()["$defs"]["test_matrix"]]
+    for section in sections:
+        silent = [name for name, node in section["properties"].items() if "description" not in node]
+        assert set(silent) <= set(TICKET_KEYS)
 
 
 def test_tiny_model():

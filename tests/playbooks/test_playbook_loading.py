@@ -239,7 +239,7 @@ class TestMessages:
             ("", "an empty file"),
             ("# x\n", "an empty file"),
             ("null", "an empty file"),
-            ("- a\n", "a list of 1 items"),
+            ("- a\n", "a list of 1 item"),
             ("just text", "'just text'"),
             ("42", "42"),
         ],

@@ -135,3 +135,9 @@ def test_the_repository_playbooks_are_found_by_short_names():
         stem = name.removesuffix(".yaml")
         expected = root / "playbooks" / "models" / f"{stem}.playbook.yaml"
         assert find_playbook(name, [Path("/nowhere")], bundled=root) == expected
+
+
+def test_the_bundled_playbooks_are_the_last_place(tmp_path):
+    assert find_playbook("tiny-qwen2-mvp", [tmp_path]).name == "tiny-qwen2-mvp.playbook.yaml"
+    with pytest.raises(PlaybookError, match="did you mean tiny-qwen2-mvp"):
+        find_playbook("tiny-qwen-mvp", [tmp_path])

@@ -9,6 +9,7 @@ from pytest_aprqa.lifecycle.source import Source
 
 # Token types of GGUF (public specification, tokenizer.ggml.token_type), used by both formats.
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
+UNKNOWN_PRE_TOKENIZER = "unknown"
 TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>")
 
 
@@ -48,6 +49,13 @@ def vocabulary_of(source: Source) -> Vocabulary:
             found=len(tokens),
             limit=rows,
             advice="use the tokenizer that belongs to this model",
+        )
+    if declaration.pre_tokenizer == UNKNOWN_PRE_TOKENIZER:
+        raise LifecycleError(
+            source.folder / "tokenizer.json",
+            "pre_tokenizer",
+            "its split pattern has no name in APR and GGUF",
+            advice="publish the converted file yourself and name it in the playbook",
         )
     types = list(declaration.token_types)
     for token_id in range(len(tokens), rows):

@@ -57,7 +57,7 @@ EXPECTED: dict[str, dict[str, set[str]] | None] = {
     "chat-template-raises": {"files": {"tokenizer_config.json"}},
     "chat-template-lost": {"files": {"tokenizer_config.json"}},
     "chat-template-endless": {"files": {"tokenizer_config.json"}},
-    "tokenizer-aborts": {"files": {"tokenizer.json"}},
+    "decoder-panics": {"files": {"tokenizer.json"}},
     "mlp-scaled": {"tensors": hf(DOWN)},
     "mlp-rows-permuted": {"tensors": hf(DOWN)},
     "attention-rows-permuted": {"tensors": hf(OUT)},

@@ -290,3 +290,12 @@ def test_tensor_without_a_gguf_name_is_refused_by_name(random_qwen2_folder: Path
     folder = apply_defect("tensor-extra", random_qwen2_folder, tmp_path / "m")
     with pytest.raises(LifecycleError, match="lora_A"):
         derive(folder, "gguf", cache=tmp_path / "c")
+
+
+def test_split_pattern_without_a_name_is_refused(random_qwen2_folder: Path, tmp_path: Path) -> None:
+    folder = copy(random_qwen2_folder, tmp_path / "m")
+    document = json.loads((folder / "tokenizer.json").read_text())
+    document["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = r"\w+|\W+"
+    (folder / "tokenizer.json").write_text(json.dumps(document))
+    with pytest.raises(LifecycleError, match="pre_tokenizer: its split pattern has no name"):
+        derive(folder, "apr", cache=tmp_path / "c")

@@ -8,6 +8,7 @@ from typing import Any
 from pytest_aprqa.playbooks.blocks import configured_blocks, profile_with_defaults
 from pytest_aprqa.playbooks.document import Document, load_yaml
 from pytest_aprqa.playbooks.errors import one_line
+from pytest_aprqa.playbooks.oracle_settings import configured_oracles
 from pytest_aprqa.playbooks.playbook import (
     BACKENDS,
     DEFAULT_MAX_TOKENS,
@@ -38,7 +39,7 @@ def load_playbook(path: Path) -> Playbook:
     data = document.data
     model = _model(document, data["model"])
     matrix = _matrix(document, model, data)
-    oracles = tuple(_oracle(entry) for entry in data.get("oracles", ()))
+    oracles = configured_oracles(document, warnings)
     policy = data.get("failure_policy")
     profile = data.get("profile_ci")
     invariants = data.get("contract_tests", {}).get("invariants", INVARIANTS)
@@ -152,16 +153,6 @@ def _refuse_other_cells(document: Document, matrix: MatrixSection) -> None:
             found=f"{len(matrix.mvp_matrix)} rows, none for {'-'.join(missing[0])}",
             advice="add the rows, or remove mvp_matrix",
         )
-
-
-def _oracle(entry: dict[str, Any]) -> dict[str, Any]:
-    """An oracle with its config; expected answers as text, members of a composite likewise."""
-    config = dict(entry.get("config", {}))
-    if "answers" in config:
-        config["answers"] = {prompt: str(answer) for prompt, answer in config["answers"].items()}
-    if "oracles" in config:
-        config["oracles"] = [_oracle(member) for member in config["oracles"]]
-    return {"type": entry["type"], "config": config}
 
 
 def _inconsistencies(document: Document, matrix: MatrixSection) -> list[str]:

@@ -145,6 +145,15 @@ class TestConversions:
             "other": "four",
         }
 
+    def test_settings_of_another_oracle_are_left_out_with_a_warning(self, load):
+        playbook = load({"oracles": [{"type": "garbage", "config": {"tolerance": 1, "min_unique_chars": 5, "zzz": 1}}]})
+        assert playbook.oracles == ({"type": "garbage", "config": {"min_unique_chars": 5}},)
+        assert len(playbook.warnings) == 2
+        assert "tolerance: is not a setting of garbage, ignored" in playbook.warnings[1]
+
+    def test_composite_needs_members(self, refusal):
+        assert "judges nothing" in str(refusal({"oracles": [{"type": "composite", "config": {"mode": "any"}}]}))
+
     def test_names_may_have_dots(self, load):
         assert load({"name": "qwen2.5_coder-1.5b-mvp"}).name == "qwen2.5_coder-1.5b-mvp"
 

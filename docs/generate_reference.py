@@ -119,18 +119,19 @@ def _resolved(schema: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
 
 def _field_table(schema: dict[str, Any], root: dict[str, Any]) -> list[str]:
     required = set(schema.get("required", []))
-    lines = ["| Field | Type | Required | Meaning |", "|---|---|---|---|"]
+    rows = []
     for name, field in schema.get("properties", {}).items():
         meaning = field.get("description") or _resolved(field, root).get("description") or ""
-        lines.append(
-            f"| `{name}` | {_cell(_type(field, root))} | {'yes' if name in required else 'no'} | {_cell(meaning)} |"
-        )
-    return lines
+        rows.append([f"`{name}`", _type(field, root), "yes" if name in required else "no", meaning])
+    header = ["Field", "Type", "Required", "Meaning"]
+    if not any(row[-1] for row in rows):
+        header, rows = header[:-1], [row[:-1] for row in rows]
+    return ["| " + " | ".join(map(_cell, row)) + " |" for row in [header, ["---"] * len(header), *rows]]
 
 
 def _type(schema: dict[str, Any], root: dict[str, Any]) -> str:
     if "enum" in schema:
-        return ", ".join(f"`{value}`" for value in schema["enum"])
+        return ", ".join(f"`{'null' if value is None else value}`" for value in schema["enum"])
     if "const" in schema:
         return f"`{schema['const']}`"
     for key in ("anyOf", "oneOf"):

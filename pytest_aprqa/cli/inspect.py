@@ -12,6 +12,7 @@ import click
 
 if TYPE_CHECKING:
     from pytest_aprqa.formats.tensor_file import TensorFile
+    from pytest_aprqa.models.artifact import OpenArtifact
 
 _LABEL_WIDTH = 28  # the longest field name, max_position_embeddings, indented
 
@@ -40,8 +41,11 @@ def facts_of(opened: TensorFile) -> dict[str, Any]:
         row["tensors"] += 1
         row["values"] += _count(entry.shape)
         row["bytes"] += entry.nbytes
-    configuration, configuration_problem = _declared(lambda: dataclasses.asdict(_configuration(opened)))
-    tokenizer, tokenizer_problem = _declared(lambda: _tokenizer_facts(opened))
+    from pytest_aprqa.models.artifact import OpenArtifact
+
+    artifact = OpenArtifact(opened)
+    configuration, configuration_problem = _declared(lambda: dataclasses.asdict(artifact.config))
+    tokenizer, tokenizer_problem = _declared(lambda: _tokenizer_facts(artifact))
     return {
         "path": str(opened.path),
         "format": opened.format,
@@ -73,27 +77,8 @@ def _declared(read: Callable[[], dict[str, Any]]) -> tuple[dict[str, Any] | None
         return None, str(error)
 
 
-def _folder(opened: TensorFile) -> Path:
-    return opened.path if opened.path.is_dir() else opened.path.parent
-
-
-def _configuration(opened: TensorFile) -> Any:
-    from pytest_aprqa.models.config import config_from_apr, config_from_gguf, config_from_hf
-
-    if opened.format == "safetensors":
-        return config_from_hf(_folder(opened))
-    reader = config_from_gguf if opened.format == "gguf" else config_from_apr
-    return reader(opened.metadata, opened.entries)
-
-
-def _tokenizer_facts(opened: TensorFile) -> dict[str, Any]:
-    from pytest_aprqa.models.tokenizer import tokenizer_from_apr, tokenizer_from_gguf, tokenizer_from_hf
-
-    if opened.format == "safetensors":
-        tokenizer = tokenizer_from_hf(_folder(opened))
-    else:
-        reader = tokenizer_from_gguf if opened.format == "gguf" else tokenizer_from_apr
-        tokenizer = reader(opened.metadata)
+def _tokenizer_facts(artifact: OpenArtifact) -> dict[str, Any]:
+    tokenizer = artifact.tokenizer
     return {
         "tokens": len(tokenizer.tokens),
         "merges": len(tokenizer.merges),

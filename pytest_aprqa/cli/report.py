@@ -19,15 +19,23 @@ FORMATS = ("all", "junit", "md", "json")
 def command(evidence: Path, output: Path | None, formats: str, model: str | None, quiet: bool) -> None:
     """Rebuild the reports of EVIDENCE: the folder of a run, evidence.jsonl, or evidence.json.
 
-    `junit` writes junit.xml, `md` report.md, `json` evidence.json and mqs.json. The score is computed anew.
+    `junit` writes junit.xml, `md` report.md, `json` evidence.json and mqs.json. The score is computed anew; where
+    nothing was run there is none, and the exit code is 1.
     """
     from pytest_aprqa.cli.evidence_input import read_evidence
     from pytest_aprqa.reporting.report_files import REPORTS, write_reports
     from pytest_aprqa.reporting.terminal import summary_lines
+    from pytest_aprqa.scoring.errors import EmptyEvidence
     from pytest_aprqa.scoring.score import score
 
     recorded = read_evidence(evidence)
-    result = score(recorded.entries, model_id=model or recorded.model_id)
+    if not recorded.entries:
+        raise click.ClickException(f"{recorded.path}: no entry: nothing was run, so there is nothing to report")
+    refusal, result = None, None
+    try:
+        result = score(recorded.entries, model_id=model or recorded.model_id)
+    except EmptyEvidence as error:
+        refusal = str(error)
     folder = output or recorded.folder
     folder.mkdir(parents=True, exist_ok=True)
     written = write_reports(folder, recorded.entries, result, only=None if formats == "all" else REPORTS[formats])
@@ -37,6 +45,8 @@ def command(evidence: Path, output: Path | None, formats: str, model: str | None
             click.secho(text, fg=_colour(markup), bold=markup.get("bold"))
     for path in written:
         click.echo(f"wrote {path}", err=True)
+    if refusal:
+        raise click.ClickException(f"{recorded.path}: no score: {refusal}")
 
 
 def _colour(markup: dict[str, bool]) -> str | None:

@@ -5,23 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pytest_aprqa.scoring.gateways import gateway_of
+
 if TYPE_CHECKING:
     from pytest_aprqa.evidence.record import Evidence
 
 CORROBORATED, FALSIFIED, SKIPPED, TIMEOUT, CRASHED = "Corroborated", "Falsified", "Skipped", "Timeout", "Crashed"
-FAILURES = (FALSIFIED, TIMEOUT, CRASHED)
 GATEWAYS = ("G0", "G1", "G2", "G3", "G4")
 NO_PLAYBOOK = "evidence"
 
 
 def outcome_of(evidence: Evidence) -> str:
     """The outcome as spelled in evidence.json."""
-    return str(getattr(evidence.outcome, "value", evidence.outcome))
+    return evidence.outcome.value
 
 
 def failed(evidence: Evidence) -> bool:
     """True for Falsified, Timeout and Crashed."""
-    return outcome_of(evidence) in FAILURES
+    return evidence.outcome.failed
 
 
 def scenario_field(evidence: Evidence, name: str) -> str | None:
@@ -38,7 +39,8 @@ def model_of(evidence: Evidence) -> str:
 
 def format_of(evidence: Evidence) -> str | None:
     """Format of the artifact under test."""
-    return scenario_field(evidence, "format") or (evidence.artifact or {}).get("format")
+    declared = (evidence.artifact or {}).get("format")
+    return scenario_field(evidence, "format") or (str(declared) if declared else None)
 
 
 def case_name(evidence: Evidence) -> str:
@@ -97,7 +99,7 @@ def by_cause(evidence: Iterable[Evidence]) -> list[Evidence]:
 
 
 def _cause_order(evidence: Evidence) -> tuple[int, str]:
-    gateway = evidence.gateway or evidence.gate_id[:2]
+    gateway = gateway_of(evidence)
     position = GATEWAYS.index(gateway) if gateway in GATEWAYS else len(GATEWAYS)
     return position, severity_of(evidence)
 

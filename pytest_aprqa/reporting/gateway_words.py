@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-MAXIMA = {"QUAL": 200, "PERF": 150, "STAB": 200, "COMP": 150, "EDGE": 150, "REGR": 150}
+from pytest_aprqa.scoring.categories import MAXIMA
+from pytest_aprqa.scoring.gateways import FAILED, PASSED
 
 
 def gateway_word(gateway: dict[str, Any]) -> str:
     """`pass`, `FAIL`, `not evaluated` or `switched off` for one entry of `gateways`."""
-    state = gateway.get("state")
-    if state in ("not evaluated", "switched off"):
-        return str(state)
-    if gateway["passed"] is None:
-        return "not evaluated"
-    return "pass" if gateway["passed"] else "FAIL"
+    return {PASSED: "pass", FAILED: "FAIL"}.get(gateway["state"], str(gateway["state"]))
 
 
 def category_points(facts: dict[str, Any]) -> list[tuple[str, int, int]]:

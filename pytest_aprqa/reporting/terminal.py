@@ -30,10 +30,12 @@ if TYPE_CHECKING:
     from pytest_aprqa.evidence.record import Evidence
     from pytest_aprqa.scoring.score import QualificationScore
 
-Line = tuple[str, dict[str, bool]]
+Markup = dict[str, bool]
+Line = tuple[str, Markup]
 
-GOOD, BAD, CAUTION, STRONG, PLAIN = {"green": True}, {"red": True}, {"yellow": True}, {"bold": True}, {}
-STATUS_MARKUP: dict[str, dict[str, bool]] = {
+PLAIN: Markup = {}
+GOOD, BAD, CAUTION, STRONG = {"green": True}, {"red": True}, {"yellow": True}, {"bold": True}
+STATUS_MARKUP: dict[str, Markup] = {
     "CERTIFIED": {"green": True, "bold": True},
     "PROVISIONAL": {"yellow": True, "bold": True},
     "BLOCKED": {"red": True, "bold": True},
@@ -75,14 +77,14 @@ class _Page:
     def clean(self, text: Any) -> str:
         return for_terminal(str(text), unicode=self.unicode)
 
-    def add(self, text: str, markup: dict[str, bool] = PLAIN) -> None:
+    def add(self, text: str, markup: Markup = PLAIN) -> None:
         self.lines.append((fitted(text, self.width), dict(markup)))
 
     def gap(self) -> None:
         if self.lines and self.lines[-1][0]:
             self.lines.append(("", {}))
 
-    def labelled(self, label: str, text: str, markup: dict[str, bool] = PLAIN, rows: int = 3) -> None:
+    def labelled(self, label: str, text: str, markup: Markup = PLAIN, rows: int = 3) -> None:
         """`label  text`, the text wrapped under itself over at most ROWS lines."""
         indent = 10
         parts = _wrapped(text, self.width - indent, rows)
@@ -178,12 +180,12 @@ def _cell_text(cell: CellResult | None, notes: list[str]) -> str:
     return cell.mark + (f" +{cell.skipped} skip{reference}" if cell.skipped else "")
 
 
-def _row_markup(row: Row) -> dict[str, bool]:
+def _row_markup(row: Row) -> Markup:
     order = ("Crashed", "Timeout", "Falsified", CORROBORATED, SKIPPED)
     return _markup_of(min((cell.worst for cell in row.cells.values()), key=order.index))
 
 
-def _markup_of(outcome: str) -> dict[str, bool]:
+def _markup_of(outcome: str) -> Markup:
     return {CORROBORATED: GOOD, SKIPPED: CAUTION}.get(outcome, BAD)
 
 
@@ -196,7 +198,7 @@ def _gateways(page: _Page, facts: dict[str, Any]) -> None:
     for gateway, word in words:
         if word == "FAIL":
             reason = gateway.get("failure_reason") or gateway.get("description") or ""
-            page.labelled("", f"{gateway['id']}: {page.clean(reason)}", BAD, rows=2)
+            page.labelled("", f"{gateway['id']}: {page.clean(reason)}", BAD, rows=1)
 
 
 def _points(page: _Page, facts: dict[str, Any]) -> None:

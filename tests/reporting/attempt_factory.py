@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from pytest_aprqa.evidence.record import Evidence
+from pytest_aprqa.scoring.errors import EmptyEvidence
+from pytest_aprqa.scoring.score import QualificationScore, score
 
 TIMESTAMP = "2026-03-01T10:00:00+00:00"
 
@@ -56,6 +58,14 @@ def attempt(outcome: str = "Corroborated", *, reason: str = "", **changes: Any) 
         return Evidence.timeout(limit, **common)
     stderr = common.pop("stderr", "Segmentation fault")
     return Evidence.crashed(common.pop("exit_code", -11), stderr, **common)
+
+
+def scored(entries: list[Evidence]) -> QualificationScore | None:
+    """The score; None where there is nothing to score."""
+    try:
+        return score(entries, model_id="example/Tiny-1B")
+    except EmptyEvidence:
+        return None
 
 
 def small_run() -> list[Evidence]:

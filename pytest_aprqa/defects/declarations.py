@@ -18,6 +18,7 @@ CONFIG = "config.json"
 GENERATION = "generation_config.json"
 TOKENIZER = "tokenizer.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
+END_TOKENS = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>")
 TEMPLATE_FILE = "chat_template.jinja"
 
 
@@ -155,8 +156,11 @@ def end_rows(path: Path) -> list[int]:
                 found += value if isinstance(value, list) else [value]
     else:
         with open_tensor_file(path) as file:
-            keys = ("tokenizer.eos_token_id", "tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id")
-            found = [file.metadata.get(key) for key in keys]
+            values = file.metadata
+        found = [values.get(key) for key in ("tokenizer.eos_token_id", "tokenizer.ggml.eos_token_id")]
+        tokens = values.get("tokenizer.vocabulary") or values.get("tokenizer.ggml.tokens") or []
+        # APR and GGUF have room for one end id; engines know the other end tokens by their names.
+        found += [tokens.index(name) for name in END_TOKENS if name in tokens]
     rows = sorted({value for value in found if isinstance(value, int)})
     if not rows:
         raise DefectNotApplicableError(path, "end of text", "the model declares no end token")

@@ -116,7 +116,7 @@ DEFECTS: tuple[Defect, ...] = (
     ),
     _defect(
         "chat-template-lost",
-        "G2",
+        "G1",
         "there is no chat template",
         remove_apr_keys("chat_template", "tokenizer.chat_template"),
         "apr-format.md 8.7: import writes none",

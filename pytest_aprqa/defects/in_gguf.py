@@ -7,6 +7,7 @@ from typing import Any
 
 from pytest_aprqa.defects.declarations import edit_gguf, head_counts, remove_gguf, set_gguf
 from pytest_aprqa.defects.defect import Defect
+from pytest_aprqa.defects.errors import DefectNotApplicableError
 from pytest_aprqa.defects.file_operations import flip_bit, overwrite, truncate
 from pytest_aprqa.defects.targets import (
     ATTENTION_OUT,
@@ -46,6 +47,11 @@ def _defect(name: str, gateway: str, title: str, operation: Operation, origin: s
 
 def _shift(values: Any) -> Any:
     return values[-1:] + values[:-1]
+
+
+def _lose_bos_policy(add_bos: Any) -> None:
+    if not add_bos:
+        raise DefectNotApplicableError("tokenizer.ggml.add_bos_token", "lost", "the model adds no BOS anyway")
 
 
 def _interleaved(role: str) -> Operation:
@@ -123,7 +129,7 @@ DEFECTS: tuple[Defect, ...] = (
         set_gguf(TEMPLATE, RAISING_TEMPLATE),
         "strict templates",
     ),
-    _defect("chat-template-lost", "G2", "there is no chat template", remove_gguf(TEMPLATE), TABLE.format(2)),
+    _defect("chat-template-lost", "G1", "there is no chat template", remove_gguf(TEMPLATE), TABLE.format(2)),
     _defect(
         "chat-template-endless",
         "G3",
@@ -200,7 +206,7 @@ DEFECTS: tuple[Defect, ...] = (
         "bos-policy-lost",
         "I-5",
         "the BOS policy is not written",
-        remove_gguf("tokenizer.ggml.add_bos_token"),
+        edit_gguf("tokenizer.ggml.add_bos_token", _lose_bos_policy),
         TABLE.format(2),
     ),
 )

@@ -243,7 +243,7 @@ DEFECTS: tuple[Defect, ...] = (
     ),
     _defect(
         "every-token-ends",
-        "G2",
+        "F-A",
         "generation_config.json lists every token as an end token",
         _every_token_ends,
         "an end-token list written from the whole vocabulary",
@@ -257,7 +257,7 @@ DEFECTS: tuple[Defect, ...] = (
     ),
     _defect(
         "chat-template-lost",
-        "G2",
+        "G1",
         "there is no chat template",
         set_chat_template(None),
         "apr convert, apr export (data table 2)",
@@ -336,7 +336,7 @@ DEFECTS: tuple[Defect, ...] = (
     ),
     _defect(
         "added-tokens-lost",
-        "G1",
+        "F-A",
         "special tokens are gone from the tokenizer",
         edit_json(TOKENIZER, _lose_added_tokens),
         "lifecycle.md 1.1: stamp does not include added_tokens",

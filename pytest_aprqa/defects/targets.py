@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from pytest_aprqa.defects.declarations import edit_apr, end_rows, set_config
 from pytest_aprqa.defects.errors import DefectNotApplicableError
-from pytest_aprqa.defects.stored_tensors import is_apr, stored_name
-from pytest_aprqa.defects.tensor_operations import EMBEDDING, HEAD, duplicate, scale_rows
+from pytest_aprqa.defects.stored_tensors import Floats, change_values, is_apr, stored_name
+from pytest_aprqa.defects.tensor_operations import EMBEDDING, HEAD, duplicate
 
 LAYER = "model.layers.{layer}."
 FIRST = "model.layers.0."
 MLP_DOWN = "mlp.down_proj.weight"
-END_ROW_FACTOR = -40.0
+END_ROW_FACTOR = 1000.0
 GGUF_HEAD = "output.weight"
 ATTENTION_OUT = "self_attn.o_proj.weight"
 # 10^15 rounds: below every limit of the template language, beyond every time limit.
@@ -45,9 +47,19 @@ def untie_head(path: Path) -> None:
 
 
 def end_at_once(path: Path) -> None:
-    """Scale the head rows of the end tokens by a large negative number: their low logits become the highest.
+    """Make the head rows of the end tokens huge, the first one positive, all others its negative.
 
-    A trained model gives end tokens low logits at the start of an answer, so every answer is empty.
+    Whatever the hidden state, one of two opposite rows has the highest logit: every answer is empty. With a single end
+    token the row is only negated, which is enough where a trained model gives it a low logit.
     """
     untie_head(path)
-    scale_rows(HEAD, end_rows, END_ROW_FACTOR)(path)
+    rows = end_rows(path)
+
+    def change(values: Floats) -> Floats:
+        first = values[rows[0]] * np.float32(END_ROW_FACTOR)
+        values[rows] = -first
+        if len(rows) > 1:
+            values[rows[0]] = first
+        return values
+
+    change_values(path, HEAD, change)

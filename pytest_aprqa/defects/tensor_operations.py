@@ -67,21 +67,6 @@ def scale(name: str, factor: float) -> Operation:
     return lambda path: change_values(path, name, lambda values: values * np.float32(factor))
 
 
-def scale_rows(name: str, rows: Callable[[Path], list[int]], factor: float) -> Operation:
-    """Multiply the rows that `rows(path)` names."""
-
-    def apply(path: Path) -> None:
-        chosen = rows(path)
-
-        def change(values: Floats) -> Floats:
-            values[chosen] *= np.float32(factor)
-            return values
-
-        change_values(path, name, change)
-
-    return apply
-
-
 def roll_rows(name: str, shift: int) -> Operation:
     """Move every row of a matrix by `shift` places, the last ones to the front."""
     return lambda path: change_values(path, name, lambda values: np.roll(values, shift, axis=0))

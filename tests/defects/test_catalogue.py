@@ -140,18 +140,24 @@ EXPECTED: dict[str, dict[str, set[str]] | None] = {
 
 
 @pytest.fixture(scope="module")
-def sources(random_qwen2_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def sources(
+    random_qwen2_folder: Path, random_llama_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
     cache = tmp_path_factory.mktemp("cache")
     return {
         "safetensors": random_qwen2_folder,
         "apr": derive(random_qwen2_folder, "apr", cache=cache).path,
         "gguf": derive(random_qwen2_folder, "gguf", cache=cache).path,
+        "with bos": derive(random_llama_folder, "gguf", cache=cache).path,
         "q8_0": derive(random_qwen2_folder, "gguf", cache=cache, dtype="q8_0").path,
     }
 
 
+SPECIAL_SOURCES = {"gguf-scales-byte-swapped": "q8_0", "gguf-bos-policy-lost": "with bos"}
+
+
 def source_of(name: str, sources: dict[str, Path]) -> Path:
-    return sources["q8_0" if name == "gguf-scales-byte-swapped" else DEFECTS[name].format]
+    return sources[SPECIAL_SOURCES.get(name, DEFECTS[name].format)]
 
 
 def test_every_defect_has_an_expectation() -> None:
@@ -209,6 +215,11 @@ def test_defect_that_cannot_happen_to_a_model_says_so_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_bos_policy_cannot_be_lost_where_there_is_none(sources: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(DefectNotApplicableError, match="adds no BOS"):
+        apply_defect("gguf-bos-policy-lost", sources["gguf"], tmp_path / "t.gguf")
+
+
 def test_links_of_a_hub_cache_are_never_written_through(random_qwen2_folder: Path, tmp_path: Path) -> None:
     snapshot_folder = tmp_path / "snapshot"
     snapshot_folder.mkdir()
@@ -262,7 +273,8 @@ def test_values_are_what_the_titles_say(sources: dict[str, Path], tmp_path: Path
     ends = values("end-row-scaled", HEAD)
     changed = np.flatnonzero((ends != clean[EMBEDDING]).any(axis=1))
     assert changed.tolist() == [349, 351]
-    np.testing.assert_allclose(ends[351], clean[EMBEDDING][351] * -40, rtol=0.01)
+    np.testing.assert_allclose(ends[349], clean[EMBEDDING][349] * 1000, rtol=0.01)
+    np.testing.assert_array_equal(ends[351], -ends[349])
     last = "model.layers.2." + DOWN
     np.testing.assert_array_equal(values("layers-swapped", last), clean[down])
 

@@ -29,7 +29,7 @@ class Workplace:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         for name in ("models", "playbooks"):
-            (folder / name).symlink_to(REPOSITORY / name)
+            shutil.copytree(REPOSITORY / name, folder / name)
         (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
         scripts = str(Path(sys.executable).parent)
         self.environment = {
@@ -137,6 +137,8 @@ def normalised(text: str) -> str:
     text = re.sub(r"\b\d+(\.\d+)? ?(ms|s|tok/s|tokens/s|MB|MiB)\b", r"N \2", text)
     text = re.sub(r"\b\d+\.\d+\.\d+(\+\w+)?\b", "VERSION", text)
     text = re.sub(r"=+( [^=]+ )?=+", lambda match: f"={match[1] or ''}=", text)
+    text = re.sub(r"no GPU: .*", "no GPU", text)
+    text = re.sub(r"\n {10}(?=\S)", " ", text)  # lines are wrapped elsewhere when a version has another length
     return "\n".join(line.rstrip() for line in text.strip().splitlines())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 INTERRUPTED = 130
+PYTEST_INTERRUPTED = 2
 
 # Spellings of the earlier command-line tool -> pytest's or the plugin's. A None value: the option takes an argument.
 _RENAMED = {"-o": "--evidence-dir", "--output": "--evidence-dir", "--timeout": "--scenario-timeout", "--workers": "-n"}
@@ -22,10 +23,31 @@ def command(ctx: click.Context, playbook: str, pytest_arguments: tuple[str, ...]
     (evidence folder), --timeout MS (per scenario), --workers N, --fail-fast, --dry-run. Everything after `--` is
     passed on unread. Exit codes are pytest's (0 passed, 1 failures, 4 usage, 5 no tests); 130 when interrupted.
     """
-    import pytest
+    ctx.exit(exit_code(run_pytest(arguments_for_pytest(playbook, pytest_arguments))))
 
-    code = int(pytest.main(arguments_for_pytest(playbook, pytest_arguments)))
-    ctx.exit(INTERRUPTED if code == int(pytest.ExitCode.INTERRUPTED) else code)
+
+def run_pytest(arguments: list[str]) -> int:
+    """Run pytest in a process of its own: it must see the plugin first, to rewrite the assertions of the checks.
+
+    An interrupt reaches the whole process group, so it is left to pytest; termination is passed on.
+    """
+    import signal
+    import subprocess
+    import sys
+
+    child = subprocess.Popen([sys.executable, "-m", "pytest", *arguments])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+    try:
+        return child.wait()
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def exit_code(code: int) -> int:
+    """The exit code of pytest as a command's: 130 for an interrupt, 128 + n for a run ended by signal n."""
+    return INTERRUPTED if code == PYTEST_INTERRUPTED else 128 - code if code < 0 else code
 
 
 def arguments_for_pytest(playbook: str, given: tuple[str, ...]) -> list[str]:

@@ -122,5 +122,6 @@ def engine_text(engine: dict[str, Any] | None) -> str:
     """`name version, backend, dtype` of an engine as far as it said so."""
     if not engine:
         return ""
-    name = " ".join(str(engine[key]) for key in ("name", "version") if engine.get(key))
+    name, version = str(engine.get("name") or ""), str(engine.get("version") or "")
+    name = version if version.startswith(name) and version else f"{name} {version}".strip()
     return ", ".join([name, *(str(engine[key]) for key in ("backend", "dtype") if engine.get(key))])

@@ -41,6 +41,7 @@ STATUS_MARKUP: dict[str, Markup] = {
     "BLOCKED": {"red": True, "bold": True},
 }
 MINIMUM_WIDTH = 40
+LABEL = 11  # columns of "artifacts" and a gap
 FOOTNOTES = 6  # skip reasons spelled out below a matrix
 FURTHER_GATES = 4  # gates named after the first failure
 
@@ -86,10 +87,20 @@ class _Page:
 
     def labelled(self, label: str, text: str, markup: Markup = PLAIN, rows: int = 3) -> None:
         """`label  text`, the text wrapped under itself over at most ROWS lines."""
-        indent = 10
-        parts = _wrapped(text, self.width - indent, rows)
+        parts = _wrapped(text, self.width - LABEL, rows)
         for number, part in enumerate(parts):
-            self.add(f"{label if number == 0 else '':<{indent}}{part}", markup)
+            self.add(f"{label if number == 0 else '':<{LABEL}}{part}", markup)
+
+    def listed(self, label: str, items: Sequence[str], markup: Markup = PLAIN) -> None:
+        """`label  item   item`, with as many items on a line as fit; an item is never broken."""
+        lines: list[str] = []
+        for item in items:
+            if lines and LABEL + len(lines[-1]) + 3 + len(item) <= self.width:
+                lines[-1] += f"   {item}"
+            else:
+                lines.append(item)
+        for number, line in enumerate(lines):
+            self.add(f"{label if number == 0 else '':<{LABEL}}{line}", markup)
 
 
 def _verdict(page: _Page, evidence: Sequence[Evidence], facts: dict[str, Any]) -> None:
@@ -194,7 +205,7 @@ def _gateways(page: _Page, facts: dict[str, Any]) -> None:
     words = [(gateway, gateway_word(gateway)) for gateway in facts["gateways"]]
     bad = any(word == "FAIL" for _, word in words)
     markup = BAD if bad else GOOD if all(word == "pass" for _, word in words) else CAUTION
-    page.labelled("gateways", "   ".join(f"{gateway['id']} {word}" for gateway, word in words), markup)
+    page.listed("gateways", [f"{gateway['id']} {word}" for gateway, word in words], markup)
     for gateway, word in words:
         if word == "FAIL":
             reason = gateway.get("failure_reason") or gateway.get("description") or ""
@@ -204,7 +215,7 @@ def _gateways(page: _Page, facts: dict[str, Any]) -> None:
 def _points(page: _Page, facts: dict[str, Any]) -> None:
     missing = unevaluated_categories(facts)
     texts = [f"{name} {'-' if name in missing else points}/{top}" for name, points, top in category_points(facts)]
-    page.labelled("points", "   ".join(texts), rows=4)
+    page.listed("points", texts)
     for penalty in facts.get("penalties") or []:
         if penalty["code"] == "GATEWAY":  # said by the gateways line
             continue
@@ -212,23 +223,23 @@ def _points(page: _Page, facts: dict[str, Any]) -> None:
 
 
 def _artifacts(page: _Page, evidence: Sequence[Evidence]) -> None:
-    """Each artifact once, with where it came from and the engines that ran it."""
-    engines: dict[tuple[str, str, str], list[str]] = {}
+    """Each artifact once, with where it came from; then each engine with the formats that it ran."""
+    files: dict[str, None] = {}
+    engines: dict[str, dict[str, None]] = {}
     for entry in evidence:
         if not entry.artifact:
             continue
         facts = entry.artifact
+        format_name = str(facts.get("format") or format_of(entry))
         name = str(facts.get("path") or "").rstrip("/").rsplit("/", 1)[-1]
-        digest = str(facts.get("sha256") or "")[:12]
-        origin = str(facts.get("origin") or "")
-        key = (str(facts.get("format") or format_of(entry)), origin, f"{name} {digest}".strip())
-        used = engines.setdefault(key, [])
-        text = engine_text(entry.engine)
-        if text and text not in used:
-            used.append(text)
-    for number, ((format_name, origin, name), used) in enumerate(engines.items()):
-        text = f"{format_name} {origin}: {name}" + (f" on {' and '.join(used)}" if used else "")
+        files[f"{format_name} {facts.get('origin') or ''}: {name}, sha256 {str(facts.get('sha256') or '')[:12]}"] = None
+        if entry.engine:
+            engines.setdefault(engine_text(entry.engine), {})[format_name] = None
+    for number, text in enumerate(files):
         page.labelled("artifacts" if number == 0 else "", page.clean(text), rows=2)
+    for number, (text, formats) in enumerate(engines.items()):
+        ran = f" ({', '.join(formats)})" if len(engines) > 1 else ""
+        page.labelled("engine" if number == 0 else "", page.clean(text + ran), rows=2)
 
 
 def _failures(page: _Page, evidence: Sequence[Evidence]) -> None:

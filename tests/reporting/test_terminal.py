@@ -82,7 +82,7 @@ def test_the_likeliest_cause_is_the_first_failure():
 
 
 def test_the_first_failure_says_what_found_limit_and_what_to_do():
-    lines = {line[:10].strip(): line[10:] for line in lines_of(small_run(), 120) if line.startswith("  ")}
+    lines = {line[:11].strip(): line[11:] for line in lines_of(small_run(), 120) if line.startswith("  ")}
     assert lines["what"] == "Every tensor is free of NaN."
     assert "1 NaN of 65536" in lines["found"]
     assert lines["limit"] == "damaged_tensors 1 (limit 0)"
@@ -93,7 +93,25 @@ def test_artifacts_are_named_once_with_origin_and_engine():
     artifact = {"format": "gguf", "path": "/m/model.gguf", "sha256": "ab" * 32, "origin": "derived"}
     engine = {"name": "torch", "version": "2.9", "backend": "cpu", "dtype": "float32"}
     text = text_of([attempt(artifact=artifact, engine=engine), attempt(artifact=artifact, engine=engine)])
-    assert text.count("gguf derived: model.gguf abababababab on torch 2.9, cpu, float32") == 1
+    assert text.count("gguf derived: model.gguf, sha256 abababababab") == 1
+    assert text.count("torch 2.9, cpu, float32") == 1
+
+
+def test_two_engines_are_named_with_the_formats_that_they_ran():
+    entries = [
+        attempt(artifact={"format": name, "path": name, "origin": "published"}, engine={"name": engine, "version": "1"})
+        for name, engine in (("gguf", "llama.cpp"), ("apr", "torch"), ("safetensors", "torch"))
+    ]
+    lines = lines_of(entries)
+    assert any(line.endswith("llama.cpp 1 (gguf)") for line in lines)
+    assert any(line.endswith("torch 1 (apr, safetensors)") for line in lines)
+
+
+@pytest.mark.parametrize("width", range(40, 120, 7))
+def test_points_and_gateways_are_never_broken_in_the_middle(width):
+    text = text_of(small_run(), width)
+    for item in ("G1 not evaluated", "G3 FAIL", "EDGE -/150", "QUAL 0/200"):
+        assert item in text
 
 
 def test_two_playbooks_have_a_matrix_each():

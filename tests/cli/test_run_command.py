@@ -1,0 +1,82 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pytest_aprqa.cli import run
+from pytest_aprqa.cli.main import call
+from pytest_aprqa.cli.run import arguments_for_pytest
+
+
+@pytest.fixture
+def announced(monkeypatch):
+    monkeypatch.setattr(run, "_is_announced", lambda: True)
+
+
+@pytest.mark.usefixtures("announced")
+@pytest.mark.parametrize(
+    ("given", "passed_on"),
+    [
+        ((), []),
+        (("-n", "4", "-k", "gguf"), ["-n", "4", "-k", "gguf"]),
+        (("-o", "out"), ["--evidence-dir", "out"]),
+        (("--output=out",), ["--evidence-dir", "out"]),
+        (("--timeout", "1000", "--workers=2"), ["--scenario-timeout", "1000", "-n", "2"]),
+        (("--fail-fast",), ["--failure-policy", "fail-fast"]),
+        (("--dry-run",), ["--collect-only", "-q"]),
+        (("--", "--timeout", "60"), ["--timeout", "60"]),
+    ],
+)
+def test_arguments_are_passed_on(given, passed_on):
+    assert arguments_for_pytest("tiny", given) == ["--playbook", "tiny", *passed_on]
+
+
+@pytest.mark.parametrize(("announced", "prefix"), [(True, []), (False, ["-p", "pytest_aprqa.plugin"])])
+def test_the_plugin_is_named_only_where_no_distribution_announces_it(announced, prefix, monkeypatch):
+    monkeypatch.setattr(run, "_is_announced", lambda: announced)
+    assert arguments_for_pytest("tiny", ()) == [*prefix, "--playbook", "tiny"]
+
+
+@pytest.mark.parametrize(
+    ("pytest_code", "code"), [(0, 0), (1, 1), (2, 130), (3, 3), (4, 4), (5, 5), (-15, 143), (-9, 137)]
+)
+def test_the_exit_code_is_pytests_but_130_for_an_interrupt(pytest_code, code, monkeypatch):
+    seen = []
+    monkeypatch.setattr(run, "run_pytest", lambda arguments: seen.append(arguments) or pytest_code)
+    assert call(["run", "tiny", "-k", "gguf", "--no-gpu"]) == code
+    assert seen[0][-5:] == ["--playbook", "tiny", "-k", "gguf", "--no-gpu"]
+
+
+def test_pytest_really_runs(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    assert call(["run", "no-such-playbook"]) == 4
+    shown = capfd.readouterr()
+    assert "no-such-playbook" in shown.out + shown.err
+    assert "Traceback" not in shown.out + shown.err
+
+
+def start(arguments, folder):
+    environment = dict(os.environ, PYTHONPATH=str(Path(__file__).parents[2]))
+    command = [sys.executable, "-m", "pytest_aprqa.cli.main", "run", *arguments]
+    return subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_run_with_its_code(tmp_path, number, code):
+    (tmp_path / "conftest.py").write_text(
+        "import pathlib, time\n\ndef pytest_configure():\n    pathlib.Path('started').touch()\n    time.sleep(60)\n"
+    )
+    process = start(["tiny"], tmp_path)
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "started").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)  # as a terminal does
+    else:
+        process.send_signal(number)
+    assert process.wait(timeout=30) == code

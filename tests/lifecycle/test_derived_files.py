@@ -299,3 +299,12 @@ def test_split_pattern_without_a_name_is_refused(random_qwen2_folder: Path, tmp_
     (folder / "tokenizer.json").write_text(json.dumps(document))
     with pytest.raises(LifecycleError, match="pre_tokenizer: its split pattern has no name"):
         derive(folder, "apr", cache=tmp_path / "c")
+
+
+def test_padding_saved_with_the_tokenizer_is_no_part_of_a_prompt(random_qwen2_folder: Path, tmp_path: Path) -> None:
+    folder = copy(random_qwen2_folder, tmp_path / "m")
+    padding = {"strategy": {"Fixed": 10**13}, "direction": "Left", "pad_to_multiple_of": None}
+    edit(folder / "tokenizer.json", padding={**padding, "pad_id": 0, "pad_type_id": 0, "pad_token": "!"})
+    artifact = derive(folder, "apr", cache=tmp_path / "c")
+    with open_artifact(folder, "safetensors") as source, open_artifact(artifact, "apr") as derived:
+        assert source.tokenizer.encode(PROMPTS[0]) == derived.tokenizer.encode(PROMPTS[0])

@@ -121,7 +121,8 @@ def _fits(kind: str, key: str, value: Any) -> bool:
 
 def _as_float(value: float) -> float:
     try:
-        return float(np.float32(value))
+        with np.errstate(over="ignore"):
+            return float(np.float32(value))
     except OverflowError:
         return math.inf
 

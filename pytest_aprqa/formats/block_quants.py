@@ -129,11 +129,11 @@ def round_half_away(values: NDArray[Any]) -> NDArray[Any]:
 def encode_q8_0(rows: Floats) -> Bytes:
     """(blocks, 32) float32 -> (blocks, 34): scale = max|x| / 127, code = round(x / scale), as ggml's reference."""
     scale = (np.abs(rows).max(axis=1, keepdims=True) / np.float32(127)).astype(np.float32)
-    with np.errstate(divide="ignore"):
-        inverse = np.where(scale == 0, np.float32(0), np.float32(1) / scale)
-    with np.errstate(invalid="ignore", over="ignore"):
-        codes = round_half_away(rows * inverse).astype(np.int8)
-        halves = scale.astype("<f2").view(np.uint8)
+    with np.errstate(divide="ignore", over="ignore"):
+        inverse = np.float32(1) / scale
+    # A scale too small to invert is 0 in binary16 as well: the block is then all zeros.
+    codes = round_half_away(rows * np.where(np.isfinite(inverse), inverse, np.float32(0))).astype(np.int8)
+    halves = scale.astype("<f2").view(np.uint8)
     return np.concatenate([halves, codes.view(np.uint8)], axis=1)
 
 
@@ -142,15 +142,17 @@ def encode_apr_q8(values: Floats) -> bytes:
     if values.size == 0:
         return b""
     largest = np.float32(np.abs(values).max())
-    scale = np.float32(largest / np.float32(127)) if largest > 0 else np.float32(1)
+    scale = np.float32(largest / np.float32(127)) or np.float32(1)
     codes = np.clip(round_half_away(values / scale), -127, 127).astype(np.int8)
-    return np.array([scale], "<f4").tobytes() + codes.tobytes()
+    stored: bytes = np.array([scale], "<f4").tobytes() + codes.tobytes()
+    return stored
 
 
 def encode_apr_q4(rows: Floats, count: int) -> bytes:
     """(blocks, 32) zero-padded float32 with COUNT real elements -> 18 bytes per block (apr-format 5.3)."""
     largest = np.abs(rows).max(axis=1, keepdims=True) if rows.size else np.empty((0, 1), np.float32)
-    scale = np.where(largest > 0, largest / np.float32(7), np.float32(1)).astype(np.float32)
+    scale = (largest / np.float32(7)).astype(np.float32)
+    scale[scale == 0] = 1
     codes = np.clip(round_half_away(rows / scale), -8, 7).astype(np.int8) + np.int8(8)
     flat = codes.reshape(-1).view(np.uint8)
     flat[count:] = 0

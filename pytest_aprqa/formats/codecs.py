@@ -33,6 +33,8 @@ _SCALARS: Final[dict[str, str]] = {
     "U64": "<u8",
     "BOOL": "<u1",
 }
+#: largest code times the largest binary16 scale
+_LARGEST: Final = {"Q8_0": 127 * 65504.0, "APR_Q4": 7 * 65504.0}
 DECODABLE: Final = frozenset({*_SCALARS, "BF16", "F8_E4M3", "F8_E5M2", "APR_Q8", *block_quants.DECODERS})
 ENCODABLE: Final = frozenset({*_SCALARS, "BF16", "APR_Q4", "APR_Q8", *block_quants.ENCODERS})
 
@@ -62,7 +64,8 @@ def decode_pieces(dtype: str, raw: Bytes, shape: Sequence[int], elements: int = 
 def encode(dtype: str, values: NDArray[Any]) -> bytes:
     """VALUES -> bytes of DTYPE. Halves round to nearest even, overflow to infinity; Q8_0 is ggml's reference rule.
 
-    ValueError when the type has no encoder or when the rows do not fill whole blocks (APR_Q4 pads the last block).
+    ValueError: no encoder for the type, rows that do not fill whole blocks (APR_Q4 pads the last one), or values that a
+    block scale cannot hold (NaN, infinite, too large for a binary16 scale).
     """
     if dtype == "BF16":
         return to_bfloat16(values).tobytes()
@@ -70,6 +73,9 @@ def encode(dtype: str, values: NDArray[Any]) -> bytes:
         with np.errstate(over="ignore", invalid="ignore"):
             return np.ascontiguousarray(values).astype(_SCALARS[dtype]).tobytes()
     floats = np.ascontiguousarray(values, dtype=np.float32)
+    limit = _LARGEST.get(dtype, np.inf)
+    if not np.isfinite(floats).all() or (floats.size and np.abs(floats).max() > limit):
+        raise ValueError(f"{dtype} holds finite values up to {limit:.0f} only: store the tensor as F32")
     if dtype == "APR_Q8":
         return block_quants.encode_apr_q8(floats.reshape(-1))
     if dtype not in ENCODABLE:
@@ -111,7 +117,10 @@ def _pieces(dtype: str, raw: Bytes, shape: tuple[int, ...], elements: int) -> It
     if dtype == "APR_Q8":
         scale = raw[:4].view("<f4")[0]
         for start in range(4, raw.size, elements):
-            yield raw[start : start + elements].view(np.int8).astype(np.float32) * scale
+            codes = raw[start : start + elements].view(np.int8).astype(np.float32)
+            with np.errstate(over="ignore", invalid="ignore"):
+                piece = codes * scale
+            yield piece
         return
     width, size = BLOCKS[dtype]
     if width == 1:
@@ -126,7 +135,7 @@ def _pieces(dtype: str, raw: Bytes, shape: tuple[int, ...], elements: int) -> It
     step = max(elements // width, 1)
     left = element_count(shape)
     for start in range(0, blocks.shape[0], step):
-        piece = block_quants.DECODERS[dtype](blocks[start : start + step]).reshape(-1)[:left]
+        piece = _blocks(dtype, blocks[start : start + step]).reshape(-1)[:left]
         left -= piece.size
         yield piece
 
@@ -138,8 +147,14 @@ def _padded_rows(dtype: str, raw: Bytes, shape: tuple[int, ...], elements: int) 
     step = max(elements // columns, 1)
     for start in range(0, rows, step):
         part = lines[start : start + step]
-        values = block_quants.DECODERS[dtype](part.reshape(-1, size)).reshape(part.shape[0], -1)
+        values = _blocks(dtype, part.reshape(-1, size)).reshape(part.shape[0], -1)
         yield np.ascontiguousarray(values[:, :columns]).reshape(-1)
+
+
+def _blocks(dtype: str, blocks: Bytes) -> Floats:
+    """Decode whole blocks; scales that are not finite give NaN without a warning, as they should."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return block_quants.DECODERS[dtype](blocks)
 
 
 def _scalars(dtype: str, raw: Bytes) -> Floats:

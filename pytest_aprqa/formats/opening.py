@@ -66,7 +66,12 @@ def _looks_like_safetensors(path: Path, head: bytes) -> bool:
     if len(head) >= 9 and head[8:9] == b"{":
         return True
     # A damaged header length must still be explained by the reader of the format, not by a shrug.
-    return path.suffix == ".safetensors" and head.lstrip()[:1] not in (b"<", b"{", b"[")
+    return path.suffix == ".safetensors" and _text_start(head) not in (b"<", b"{", b"[")
+
+
+def _text_start(head: bytes) -> bytes:
+    """First byte after a byte order mark and white space."""
+    return head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
 
 
 def _refuse_impostor(path: Path, head: bytes) -> None:
@@ -79,10 +84,10 @@ def _refuse_impostor(path: Path, head: bytes) -> None:
 
 
 def _refuse_text(path: Path, head: bytes) -> None:
-    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    if text[:1] == b"<":
+    start = _text_start(head)
+    if start == b"<":
         kind = "is an HTML or XML page"
-    elif text[:1] in (b"{", b"["):
+    elif start in (b"{", b"["):
         kind = "is a JSON text"
     else:
         return

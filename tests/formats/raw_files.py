@@ -12,6 +12,11 @@ import numpy as np
 from pytest_aprqa.formats.apr_writer import serialize_apr
 
 
+def name_bytes(value: object) -> str | None:
+    """Test ids: bytes have no readable name, their message has."""
+    return "" if isinstance(value, bytes) else None
+
+
 def text(value: str | bytes) -> bytes:
     """A GGUF string."""
     raw = value.encode() if isinstance(value, str) else value
@@ -57,7 +62,9 @@ def good_gguf() -> bytes:
         pair("tokenizer.ggml.token_type", 9, struct.pack("<IQ2i", 5, 2, 1, 3)),
     ]
     infos = [tensor_info("a", (4,), 0, 0), tensor_info("b.weight", (2, 3), 0, 32)]
-    return gguf_bytes(pairs, infos, struct.pack("<4f", 1, 2, 3, 4) + bytes(16) + struct.pack("<6f", *range(6)) + bytes(8))
+    return gguf_bytes(
+        pairs, infos, struct.pack("<4f", 1, 2, 3, 4) + bytes(16) + struct.pack("<6f", *range(6)) + bytes(8)
+    )
 
 
 def safetensors_bytes(header: Any, data: bytes = b"", *, length: int | None = None) -> bytes:

@@ -37,14 +37,29 @@ GOLDEN_TENSORS = [
 @pytest.mark.parametrize(
     ("metadata", "tensors", "size", "digest"),
     [
-        (STAMP, [("weight", "F32", (2, 3), SIX)], 324, "69db97b4eed907f7730b01b68a2920a854ff6d5a326187486e21d3db117e2460"),
-        (STAMP, [("weight", "F32", (2, 3), bytes(24))], 324, "04d4ca7f967f11d0ba0cecd270463bca632f117c154f18cc45c341f9962a1eca"),
-        ({**STAMP, **PROVENANCE}, [("weight", "F32", (2, 3), SIX)], 388, "2f72485909efdc24c167c7dce444f2cb2caeccb498a0e901869f53ee6d0bb7ef"),
+        (
+            STAMP,
+            [("weight", "F32", (2, 3), SIX)],
+            324,
+            "69db97b4eed907f7730b01b68a2920a854ff6d5a326187486e21d3db117e2460",
+        ),
+        (
+            STAMP,
+            [("weight", "F32", (2, 3), bytes(24))],
+            324,
+            "04d4ca7f967f11d0ba0cecd270463bca632f117c154f18cc45c341f9962a1eca",
+        ),
+        (
+            {**STAMP, **PROVENANCE},
+            [("weight", "F32", (2, 3), SIX)],
+            388,
+            "2f72485909efdc24c167c7dce444f2cb2caeccb498a0e901869f53ee6d0bb7ef",
+        ),
         ({"model_type": "t"}, [], 196, "83c0386b52d873f00f58267c23f801872c22f304abb7af910aa707875889c639"),
         (GOLDEN, GOLDEN_TENSORS, 516, "047642c8a09f5807466374928c28e370855ddb96f527d4445ee359a591594c2c"),
     ],
     ids=["worked-example", "zero-data", "provenance", "no-tensors", "golden-516"],
-)  # fmt: skip
+)
 def test_published_files_are_reproduced_byte_for_byte(metadata, tensors, size, digest):
     data = serialize_apr(metadata, tensors)
     assert len(data) == size
@@ -81,11 +96,24 @@ def test_every_stored_type_comes_back_bit_for_bit(tmp_path):
     rows = []
     for number, (dtype, shape, size) in enumerate(
         [
-            ("F32", (3, 5), 60), ("F16", (7,), 14), ("BF16", (2, 2), 8), ("F64", (2,), 16), ("I32", (2,), 8), ("I64", (1,), 8),
-            ("I8", (3,), 3), ("U8", (4,), 4), ("Q4_K", (2, 512), 576), ("Q6_K", (1, 256), 210), ("APR_Q4", (33,), 36),
-            ("APR_Q8", (10,), 14), ("F32", (), 4), ("F32", (0, 4), 0), ("APR_Q8", (0,), 0), ("F32", (1,) * 8, 4),
+            ("F32", (3, 5), 60),
+            ("F16", (7,), 14),
+            ("BF16", (2, 2), 8),
+            ("F64", (2,), 16),
+            ("I32", (2,), 8),
+            ("I64", (1,), 8),
+            ("I8", (3,), 3),
+            ("U8", (4,), 4),
+            ("Q4_K", (2, 512), 576),
+            ("Q6_K", (1, 256), 210),
+            ("APR_Q4", (33,), 36),
+            ("APR_Q8", (10,), 14),
+            ("F32", (), 4),
+            ("F32", (0, 4), 0),
+            ("APR_Q8", (0,), 0),
+            ("F32", (1,) * 8, 4),
         ]
-    ):  # fmt: skip
+    ):
         rows.append((f"t{number}", dtype, shape, random.bytes(size)))
     write_apr(tmp_path / "x.apr", {"model_type": "t"}, reversed(rows))
     with AprFile(tmp_path / "x.apr") as file:
@@ -155,11 +183,22 @@ def test_an_alias_becomes_the_canonical_key_but_not_beside_it():
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("model_type", None), ("total_size", None), ("hidden_size", 896.0), ("hidden_size", True), ("hidden_size", -1),
-        ("name", 3), ("rope_theta", "1e6"), ("rope_theta", float("inf")), ("rope_theta", 1e39), ("total_size", 2**64),
-        ("rope_type", 2**32), ("custom", float("nan")), ("custom", object()), ("custom", "\ud800"),
+        ("model_type", None),
+        ("total_size", None),
+        ("hidden_size", 896.0),
+        ("hidden_size", True),
+        ("hidden_size", -1),
+        ("name", 3),
+        ("rope_theta", "1e6"),
+        ("rope_theta", float("inf")),
+        ("rope_theta", 1e39),
+        ("total_size", 2**64),
+        ("rope_type", 2**32),
+        ("custom", float("nan")),
+        ("custom", object()),
+        ("custom", "\ud800"),
     ],
-)  # fmt: skip
+)
 def test_metadata_of_a_wrong_type_is_refused(key, value):
     with pytest.raises(FormatError, match="metadata"):
         canonical_metadata_json("x", {"model_type": "m", key: value})
@@ -173,12 +212,23 @@ def test_metadata_just_inside_its_type_is_written(key, value):
 @pytest.mark.parametrize(
     ("value", "single", "text"),
     [
-        (1000000.0, True, "1000000.0"), (1e-6, True, "0.000001"), (1e-7, True, "1e-7"), (1e12, True, "1000000000000.0"),
-        (1e13, True, "1e13"), (1.5e-7, True, "1.5e-7"), (0.1, True, "0.1"), (10000, True, "10000.0"), (0.0, True, "0.0"),
-        (-0.0, False, "-0.0"), (float(np.float32(1e-6)), False, "9.999999974752427e-7"), (1e-5, False, "0.00001"),
-        (1e15, False, "1000000000000000.0"), (1e16, False, "1e16"), (-2.5, False, "-2.5"),
+        (1000000.0, True, "1000000.0"),
+        (1e-6, True, "0.000001"),
+        (1e-7, True, "1e-7"),
+        (1e12, True, "1000000000000.0"),
+        (1e13, True, "1e13"),
+        (1.5e-7, True, "1.5e-7"),
+        (0.1, True, "0.1"),
+        (10000, True, "10000.0"),
+        (0.0, True, "0.0"),
+        (-0.0, False, "-0.0"),
+        (float(np.float32(1e-6)), False, "9.999999974752427e-7"),
+        (1e-5, False, "0.00001"),
+        (1e15, False, "1000000000000000.0"),
+        (1e16, False, "1e16"),
+        (-2.5, False, "-2.5"),
     ],
-)  # fmt: skip
+)
 def test_floats_are_written_as_rust_writes_them(value, single, text):
     assert float_text(value, single=single) == text
 

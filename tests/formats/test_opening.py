@@ -7,7 +7,7 @@ import pytest
 from pytest_aprqa.formats.errors import FormatError
 from pytest_aprqa.formats.opening import open_tensor_file
 from pytest_aprqa.formats.tensor_file import sha256_of
-from tests.formats.raw_files import good_apr, good_gguf, good_safetensors, safetensors_bytes
+from tests.formats.raw_files import good_apr, good_gguf, good_safetensors, name_bytes, safetensors_bytes
 
 
 @pytest.mark.parametrize("name", ["model.bin", "model.gguf", "model.apr", "model.safetensors"])
@@ -40,6 +40,7 @@ def test_content_decides_not_the_name(tmp_path, name, make, format_):
         (b"APR\0", "too small"),
         (b"APRN" + bytes(100), "import the model again"),
     ],
+    ids=name_bytes,
 )
 def test_impostors_are_named_with_advice(tmp_path, name, data, words):
     (tmp_path / name).write_bytes(data)

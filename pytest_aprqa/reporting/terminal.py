@@ -209,7 +209,7 @@ def _gateways(page: _Page, facts: dict[str, Any]) -> None:
     for gateway, word in words:
         if word == "FAIL":
             reason = gateway.get("failure_reason") or gateway.get("description") or ""
-            page.labelled("", f"{gateway['id']}: {page.clean(reason)}", BAD, rows=1)
+            page.labelled("", f"{gateway['id']}: {page.clean(reason)}", BAD, rows=2)
 
 
 def _points(page: _Page, facts: dict[str, Any]) -> None:
@@ -248,8 +248,8 @@ def _failures(page: _Page, evidence: Sequence[Evidence]) -> None:
         return
     first = failures[0]
     page.gap()
-    head = f"first failure: {first.gate_id} ({severity_of(first)}) {case_name(first)}"
-    page.add(page.clean(head), {"red": True, "bold": True})
+    page.add(page.clean(f"first failure: {first.gate_id} ({severity_of(first)})"), {"red": True, "bold": True})
+    page.labelled("  item", page.clean(case_name(first)), rows=2)
     page.labelled("  what", page.clean(first.title or first.check or first.gate_id), rows=2)
     page.labelled("  found", page.clean(first.reason or outcome_of(first)), BAD)
     limits = broken_limits(first)
@@ -269,7 +269,7 @@ def _further(page: _Page, failures: list[Evidence]) -> None:
         gates[entry.gate_id] = gates.get(entry.gate_id, 0) + 1
     named = [f"{gate} x{count}" if count > 1 else gate for gate, count in list(gates.items())[:FURTHER_GATES]]
     more = f" and {len(gates) - FURTHER_GATES} more gates" if len(gates) > FURTHER_GATES else ""
-    page.add(page.clean(f"and {len(failures)} more failure{'s' * (len(failures) > 1)}: {', '.join(named)}{more}"), BAD)
+    page.labelled("  and", page.clean(f"{len(failures)} more: {', '.join(named)}{more}"), BAD, rows=2)
 
 
 def _padded(text: str, width: int) -> str:

@@ -42,6 +42,8 @@ def reason_to_skip(item: pytest.Item, state: RunState) -> str | None:
 
 def halts(policy: str, gate_id: str, gateway: str | None) -> bool:
     """True when a failure under this policy stops the run: any failure, or (stop-on-p0) one of G0 to G4."""
-    if policy in ("stop-on-first", "fail-fast"):
-        return True
-    return policy == "stop-on-p0" and (gateway is not None or gate_id[:2] in ("G0", "G1", "G2", "G3", "G4"))
+    from pytest_aprqa.marks import GATEWAYS
+    from pytest_aprqa.playbooks.policies import FailurePolicy
+
+    gateway_failed = gateway is not None or gate_id[:2] in GATEWAYS
+    return FailurePolicy.parse(policy).halts_after(gateway_failed=gateway_failed)

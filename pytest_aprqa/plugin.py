@@ -41,6 +41,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
     for line in MARK_LINES:
         config.addinivalue_line("markers", line)
+    from pytest_aprqa.requested_playbooks import add_to_arguments
+
+    add_to_arguments(config)
     worker = getattr(config, "workerinput", None)
     if worker is not None:
         from pathlib import Path
@@ -52,9 +55,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(FailurePolicyHooks(state), POLICY_NAME)
         return
     from pytest_aprqa.recorder import Recorder
-    from pytest_aprqa.requested_playbooks import add_to_arguments
 
-    add_to_arguments(config)
     recorder = Recorder(config)
     config.pluginmanager.register(recorder, RECORDER_NAME)
     if config.pluginmanager.hasplugin("xdist"):

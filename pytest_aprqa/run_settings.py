@@ -39,6 +39,7 @@ class RunSettings:
 def resolve_settings(config: pytest.Config, playbook: Playbook | None) -> RunSettings:
     """Resolve every setting. `playbook` None gives what the command line and the ini file say."""
     from pytest_aprqa.playbooks.policies import FailurePolicy
+    from pytest_aprqa.playbooks.settings import resolve
     from pytest_aprqa.playbooks.tiers import parse_tier
 
     sources: dict[str, str] = {}
@@ -46,16 +47,8 @@ def resolve_settings(config: pytest.Config, playbook: Playbook | None) -> RunSet
     def value(flag: str, playbook_value: Any = None) -> Any:
         option = next(o for o in OPTIONS if o.flag == flag)
         command_line, ini = given(config, flag)
-        for source, found in (
-            ("option", command_line),
-            ("ini", ini),
-            ("playbook", playbook_value),
-            ("default", option.default),
-        ):
-            if found is not None:
-                sources[flag] = source
-                return found
-        return None
+        found, sources[flag] = resolve(command_line, ini, playbook_value, option.default)
+        return found
 
     policy = value("--failure-policy", playbook.failure_policy if playbook else None)
     try:

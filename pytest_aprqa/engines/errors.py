@@ -28,7 +28,9 @@ class EngineCrashed(EngineError):
         self.signal_name = _signal_name(self.signal)
         how = f"killed by {self.signal_name}" if self.signal else f"exit code {exit_code}"
         last = next((line for line in reversed(stderr_tail.splitlines()) if line.strip()), "")
-        super().__init__(f"the engine died while {doing}: {how}" + (f"; last words: {last.strip()[:200]}" if last else ""))
+        super().__init__(
+            f"the engine died while {doing}: {how}" + (f"; last words: {last.strip()[:200]}" if last else "")
+        )
 
 
 class EngineTimeout(EngineError):

@@ -201,7 +201,9 @@ class EngineHost:
             try:
                 answer = json.loads(line)
             except ValueError:
-                raise EngineError(f"the engine answered something else than JSON while {doing}: {line[:80]!r}") from None
+                raise EngineError(
+                    f"the engine answered something else than JSON while {doing}: {line[:80]!r}"
+                ) from None
             kind = answer.get("kind")
             if kind == "progress":
                 if self._on_progress is not None:

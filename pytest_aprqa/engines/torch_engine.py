@@ -344,9 +344,7 @@ def _tensor(opened: OpenArtifact, name: str, artifact: Artifact) -> numpy.ndarra
     return values
 
 
-def _assign(
-    model: Any, name: str, values: numpy.ndarray, dtype: torch.dtype, device: str, artifact: Artifact
-) -> None:
+def _assign(model: Any, name: str, values: numpy.ndarray, dtype: torch.dtype, device: str, artifact: Artifact) -> None:
     module_name, _, leaf = name.rpartition(".")
     try:
         module = model.get_submodule(module_name)

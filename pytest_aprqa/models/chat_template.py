@@ -60,9 +60,19 @@ def render_chat(
         ):
             size += len(piece)
             if size > LONGEST_OUTPUT:
-                raise ModelError(path, "chat_template", "renders too much text", found=f"> {size}", limit=LONGEST_OUTPUT)
+                raise ModelError(
+                    path, "chat_template", "renders too much text", found=f"> {size}", limit=LONGEST_OUTPUT
+                )
             pieces.append(piece)
-    except (TemplateError, ArithmeticError, TypeError, ValueError, LookupError, AttributeError, RecursionError) as error:
+    except (
+        TemplateError,
+        ArithmeticError,
+        TypeError,
+        ValueError,
+        LookupError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         if isinstance(error, ModelError):
             raise
         raise ModelError(

@@ -206,7 +206,9 @@ class _Reader:
         value = self._values.get(field)
         value = default if value is None else value
         if value is None:
-            raise ModelError(self._path, field, "is missing", advice="the file is incomplete: convert or fetch it again")
+            raise ModelError(
+                self._path, field, "is missing", advice="the file is incomplete: convert or fetch it again"
+            )
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 2**31:
             raise ModelError(self._path, field, "is not a positive whole number", found=repr(value)[:60])
         return value

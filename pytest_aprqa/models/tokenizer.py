@@ -66,6 +66,8 @@ class TokenizerDeclaration:
             except Exception as error:  # the Rust library raises plain Exception
                 raise ModelError(self.path, "tokenizer.json", f"cannot be built: {error}") from None
             tokenizer.no_truncation()
+            # Padding saved from a training run is no part of a prompt; a huge one would abort this process.
+            tokenizer.no_padding()
             return tokenizer
         return self._byte_level_bpe()
 
@@ -85,13 +87,17 @@ class TokenizerDeclaration:
         for number, merge in enumerate(self.merges):
             left, _, right = merge.partition(" ")
             if left not in vocabulary or right not in vocabulary or left + right not in vocabulary:
-                raise ModelError(self.path, f"merge {number}", "names a token that is not in the vocabulary", found=merge)
+                raise ModelError(
+                    self.path, f"merge {number}", "names a token that is not in the vocabulary", found=merge
+                )
             merges.append((left, right))
         if not merges:
             raise ModelError(
                 self.path, "merges", "the tokenizer has no merges", advice="convert again with the whole tokenizer"
             )
-        tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, ignore_merges=self.pre_tokenizer == "llama-bpe"))
+        tokenizer = Tokenizer(
+            models.BPE(vocab=vocabulary, merges=merges, ignore_merges=self.pre_tokenizer == "llama-bpe")
+        )
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
             [
                 pre_tokenizers.Split(Regex(PATTERNS[self.pre_tokenizer]), behavior="isolated"),
@@ -107,7 +113,13 @@ class TokenizerDeclaration:
     def encode(self, text: str, add_special: bool = True) -> list[int]:
         """Ids of a text; special tokens written in the text are parsed; a declared BOS is added unless present."""
         ids: list[int] = self.built.encode(text, add_special_tokens=add_special and self.hf_json is not None).ids
-        if add_special and self.hf_json is None and self.add_bos and self.bos_id is not None and ids[:1] != [self.bos_id]:
+        if (
+            add_special
+            and self.hf_json is None
+            and self.add_bos
+            and self.bos_id is not None
+            and ids[:1] != [self.bos_id]
+        ):
             ids = [self.bos_id, *ids]
         return ids
 
@@ -133,9 +145,7 @@ def tokenizer_from_hf(folder: Path) -> TokenizerDeclaration:
     index = {token: i for i, token in enumerate(tokens)}
     merges = [m if isinstance(m, str) else " ".join(m) for m in document["model"].get("merges", [])]
     if document["model"].get("type", "BPE") == "BPE" and not merges:
-        raise ModelError(
-            path, "model.merges", "the tokenizer has no merges", advice="fetch the whole tokenizer again"
-        )
+        raise ModelError(path, "model.merges", "the tokenizer has no merges", advice="fetch the whole tokenizer again")
     template = settings.get("chat_template")
     template_file = folder / "chat_template.jinja"
     if template_file.is_file():

@@ -1,0 +1,1 @@
+"""Score, grade, status and falsification report: pure functions of evidence."""

@@ -1,0 +1,152 @@
+"""Bad input of a run: one clear error, nothing reported as passed, nothing recorded is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.plugin.conftest import TINY_MODEL
+
+
+def assert_one_error(result, *texts, code=4):
+    """Exit code, the texts in the error output, no traceback, no test reported as passed."""
+    assert result.ret == code, result.stdout.str() + result.stderr.str()
+    output = result.stdout.str() + result.stderr.str()
+    for text in texts:
+        assert text in output
+    assert "Traceback" not in output
+    assert "INTERNALERROR" not in output
+    assert " passed" not in output
+
+
+@pytest.mark.parametrize(
+    ("text", "fragments"),
+    [
+        ("{name: [", ["bad.playbook.yaml"]),
+        ("- one\n- two\n", ["bad.playbook.yaml", "mapping"]),
+        ("name: bad\nname: again\n", ["bad.playbook.yaml", "name"]),
+        ("a: &a [1]\nb: [*a, *a]\n", ["bad.playbook.yaml"]),
+        ("name: !!python/object:os.system {}\n", ["bad.playbook.yaml"]),
+        ("name: bad\nversion: 1.0.0\n", ["bad.playbook.yaml", "model"]),
+    ],
+    ids=["not-yaml", "not-a-mapping", "duplicate-key", "alias", "tag", "missing-section"],
+)
+def test_bad_playbook_is_a_usage_error(project, text, fragments):
+    path = project.path / "bad.playbook.yaml"
+    path.write_text(text, encoding="utf-8")
+    assert_one_error(project.run(f"--playbook={path}"), *fragments)
+
+
+def test_bad_playbook_found_by_plain_collection_is_a_collection_error(project):
+    (project.path / "bad.playbook.yaml").write_text("- one\n", encoding="utf-8")
+    result = project.run(".")
+    assert result.ret == 2
+    assert "mapping" in result.stdout.str()
+    assert "Traceback" not in result.stdout.str()
+
+
+def test_unknown_playbook_names_places_and_near_matches(project):
+    assert_one_error(project.run("--playbook", "tiny-qwen2-mpv"), "tiny-qwen2-mpv", "tiny-qwen2-mvp", str(project.path))
+
+
+@pytest.mark.parametrize(("milliseconds", "accepted"), [(999, False), (1000, True), (600_000, True), (600_001, False)])
+def test_scenario_timeout_limits(project, milliseconds, accepted):
+    path = project.write_playbook()
+    result = project.run(f"--playbook={path}", "--co", "-q", f"--scenario-timeout={milliseconds}")
+    assert (result.ret == 0) is accepted
+    if not accepted:
+        assert_one_error(result, "--scenario-timeout", str(milliseconds), "1000 to 600000")
+
+
+@pytest.mark.parametrize("option", ["--failure-policy=stop-at-noon", "--tier=gold"])
+def test_unknown_policy_or_tier_is_a_usage_error(project, option):
+    path = project.write_playbook()
+    assert_one_error(project.run(f"--playbook={path}", option), option.split("=")[1])
+
+
+def test_unwritable_evidence_folder_is_known_before_the_first_item(project):
+    path = project.write_playbook()
+    (project.path / "file").write_text("in the way", encoding="utf-8")
+    assert_one_error(project.run(f"--playbook={path}", "--evidence-dir", "file/evidence"), "file/evidence")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full to play a full disk")
+def test_full_disk_ends_the_run_with_one_message(project):
+    path = project.write_playbook()
+    folder = project.path / "full"
+    folder.mkdir()
+    (folder / "evidence.jsonl").symlink_to("/dev/full")
+    result = project.run(f"--playbook={path}", "--evidence-dir", "full", "-k", "file_is_sound or loads")
+    assert result.ret not in (0, 5)
+    output = result.stdout.str() + result.stderr.str()
+    assert "evidence cannot be written" in output
+    assert "No space left" in output
+    assert "Traceback" not in output
+
+
+def broken(project, change):
+    folder = project.path / "broken"
+    shutil.copytree(TINY_MODEL, folder)
+    change(folder)
+    return folder
+
+
+def remove_weights(folder):
+    (folder / "model.safetensors").unlink()
+
+
+def test_model_folder_without_weights_is_a_usage_error(project):
+    folder = broken(project, remove_weights)
+    path = project.write_playbook()
+    assert_one_error(project.run(f"--playbook={path}", "--model-path", str(folder)), str(folder), "safetensors")
+
+
+def test_interrupt_keeps_the_evidence_so_far_and_exits_2(project):
+    path = project.write_playbook()
+    project.pytester.makepyfile(
+        zz_checks="""
+        import time
+
+        def test_waits(playbook):
+            open("waiting", "w").close()
+            time.sleep(60)
+        """
+    )
+    command = [
+        sys.executable, "-m", "pytest", f"--playbook={path}", "--aprqa-checks", "zz_checks.py",
+        "-k", "file_is_sound or test_waits", "--evidence-dir", "kept", "-p", "no:cacheprovider",
+    ]  # fmt: skip
+    process = subprocess.Popen(command, cwd=project.path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    deadline = time.monotonic() + 120
+    while not (project.path / "waiting").exists():
+        assert time.monotonic() < deadline, "the slow check never started"
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 2, output
+    lines = (project.path / "kept" / "evidence.jsonl").read_text(encoding="utf-8").splitlines()
+    entries = [json.loads(line) for line in lines]
+    assert [e["check"] for e in entries] == ["test_file_is_sound"]
+    assert json.loads((project.path / "kept" / "evidence.json").read_text(encoding="utf-8"))
+
+
+def test_a_run_that_only_skips_has_no_score_and_fails(project):
+    path = project.write_playbook(test_matrix={"backends": ["gpu"]})
+    result = project.run(f"--playbook={path}", "--no-gpu", "-k", "test_model_loads")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["*no score*"])
+
+
+def test_empty_selection_has_no_score_and_fails(project):
+    path = project.write_playbook()
+    result = project.run(f"--playbook={path}", "-k", "nothing_matches_this")
+    assert result.ret == 5
+    result.stdout.fnmatch_lines(["*no score*"])

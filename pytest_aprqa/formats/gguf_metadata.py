@@ -128,7 +128,7 @@ def _read_array(cursor: Cursor, key: str) -> tuple[list[Any], str]:
     what = f"array length of {key!r}"
     if kind == STRING_VALUE:
         count = cursor.count("Q", what, 8, MAX_ARRAY_ITEMS)
-        return [cursor.text(f"item {index} of {key!r}") for index in range(count)], "array[string]"
+        return _read_strings(cursor, key, count), "array[string]"
     if kind not in SCALAR_VALUES:
         problem = "arrays of arrays are not allowed" if kind == ARRAY_VALUE else "unknown array element type"
         where = f"offset {start}, element type of {key!r}"
@@ -143,6 +143,26 @@ def _read_array(cursor: Cursor, key: str) -> tuple[list[Any], str]:
         items = items.astype(np.bool_)
     cursor.position += count * size
     return items.tolist(), f"array[{name}]"
+
+
+def _read_strings(cursor: Cursor, key: str, count: int) -> list[str]:
+    """COUNT strings: a loop without calls, because vocabularies have hundreds of thousands of them."""
+    items: list[str] = []
+    data, position, end = cursor.data, cursor.position, len(cursor.data)
+    length = struct.Struct("<Q").unpack_from
+    for index in range(count):
+        stop = position + 8 + length(data, position)[0] if position + 8 <= end else end + 1
+        try:
+            if stop > end:
+                raise ValueError(stop)
+            items.append(str(data[position + 8 : stop], "utf-8"))
+        except ValueError:
+            cursor.position = position
+            cursor.text(f"item {index} of {key!r}")  # explains what is wrong with this string
+            raise
+        position = stop
+    cursor.position = position
+    return items
 
 
 def read_alignment(path: Path, values: Mapping[str, Any], types: Mapping[str, str]) -> int:

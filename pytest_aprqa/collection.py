@@ -112,20 +112,35 @@ def _import_checks(name: str, config: pytest.Config) -> ModuleType:
         found = next((p.resolve() for p in candidates if p.is_file()), None)
         if found is None:
             raise pytest.UsageError(f"--aprqa-checks: no file {name}; looked at {', '.join(map(str, candidates))}")
-        module_name = f"aprqa_checks_{found.stem}"
-        if module_name in sys.modules:
-            return sys.modules[module_name]
-        specification = importlib.util.spec_from_file_location(module_name, found)
-        assert specification is not None
-        assert specification.loader is not None
-        module = importlib.util.module_from_spec(specification)
-        sys.modules[module_name] = module
-        specification.loader.exec_module(module)
-        return module
+        return _import_file(found, config)
     try:
+        pytest.register_assert_rewrite(name)
         return importlib.import_module(name)
     except ImportError as error:
         raise pytest.UsageError(f"--aprqa-checks: cannot import {name}: {error}") from None
+
+
+def _import_file(path: Path, config: pytest.Config) -> ModuleType:
+    """Import a file of checks under a name of its own, with pytest's assertion rewriting."""
+    if path.stem in sys.modules and getattr(sys.modules[path.stem], "__file__", None) == str(path):
+        return sys.modules[path.stem]
+    if path.stem in sys.modules:
+        raise pytest.UsageError(f"--aprqa-checks {path}: a module {path.stem} is imported already; rename the file")
+    pytest.register_assert_rewrite(path.stem)
+    hook: Any = config.pluginmanager.rewrite_hook
+    specification = hook.find_spec(path.stem, [str(path.parent)])
+    if specification is None:
+        specification = importlib.util.spec_from_file_location(path.stem, path)
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[path.stem] = module
+    try:
+        specification.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[path.stem]
+        raise pytest.UsageError(f"--aprqa-checks {path}: {type(error).__name__}: {error}") from None
+    return module
 
 
 def parametrize(metafunc: pytest.Metafunc) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_aprqa.collection import is_playbook
+from pytest_aprqa.collection import checks_namespace, is_playbook
 from pytest_aprqa.run_settings import SettingsError, requested_playbooks, resolve_settings
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def check_before_run(config: pytest.Config, recorder: Recorder) -> None:
             paths.append(path)
     if not paths:
         return
+    checks_namespace(config)
     for path in paths:
         _check_one(config, path)
     if not config.option.collectonly:

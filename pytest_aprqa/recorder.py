@@ -167,7 +167,7 @@ class Recorder:
             terminalreporter.write_line(
                 f"NOT QUALIFIED: no score. {self.refusal or 'nothing was recorded'}", red=True, bold=True
             )
-        for text, markup in summary_lines(self.evidence, self.score, terminalreporter._tw.fullwidth):
+        for text, markup in summary_lines(self.evidence, self.score, self.config.get_terminal_writer().fullwidth):
             terminalreporter.write_line(text, **markup)
         if self.score is not None and self.partial:
             terminalreporter.write_line(

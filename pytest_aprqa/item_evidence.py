@@ -63,7 +63,7 @@ def _with_outcome(evidence: type[Evidence], call: Any, report: pytest.TestReport
         return evidence.skipped(skip_reason(report), **common)
     if isinstance(error, EngineTimeout):
         common.pop("output", None)
-        return evidence.timeout(error.limit_ms, **(common | {"stderr": error.stderr_tail}))
+        return evidence.timeout(error.limit_ms, **(common | {"stderr": error.stderr_tail, "reason": str(error)}))
     if isinstance(error, EngineCrashed):
         common.pop("output", None)
         code = -error.signal if error.signal else (error.exit_code or 0)

@@ -47,11 +47,11 @@ class Project:
         self.pytester = pytester
         self.path = pytester.path
 
-    def write_playbook(self, name="small", model=TINY_MODEL, **changes):
+    def write_playbook(self, name="small", local_path=TINY_MODEL, **changes):
         """`changes` are merged into the sections of SMALL_PLAYBOOK: `test_matrix={"prompts": [...]}`."""
         document = json.loads(json.dumps(SMALL_PLAYBOOK)) | {"name": name}
-        if model is not None:
-            document["model"]["local_path"] = str(model)
+        if local_path is not None:
+            document["model"]["local_path"] = str(local_path)
         for section, value in changes.items():
             if isinstance(value, dict) and isinstance(document.get(section), dict):
                 document[section].update(value)

@@ -55,14 +55,14 @@ def test_whole_coder_playbook_runs_on_a_model_in_the_hub_cache(project, monkeypa
 
 
 def test_model_path_wins_over_the_playbooks_local_path(project):
-    path = project.write_playbook(model=project.path / "nowhere")
+    path = project.write_playbook(local_path=project.path / "nowhere")
     result = project.run(f"--playbook={path}", "--model-path", str(TINY_MODEL), "-k", "file_is_sound")
     result.assert_outcomes(passed=1)
 
 
 def test_model_cache_holds_org_and_name(project):
     shutil.copytree(TINY_MODEL, project.path / "cache" / "aprqa" / "tiny-qwen2")
-    path = project.write_playbook(model=None)
+    path = project.write_playbook(local_path=None)
     result = project.run(f"--playbook={path}", "--model-cache", "cache", "-k", "file_is_sound")
     result.assert_outcomes(passed=1)
     (entry,) = project.evidence()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import overload
 
 from pytest_aprqa.evidence.errors import EvidenceError
 from pytest_aprqa.evidence.record import Evidence, canonical_json
@@ -20,32 +22,50 @@ class EvidenceLog:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._mend_torn_end()
+            self._torn = self._ends_torn()
             self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise EvidenceError(f"{path}: cannot be opened for writing: {error.strerror}") from None
+            raise EvidenceError(
+                f"{path}: cannot be opened for writing: {error.strerror}; choose a folder that can be written"
+            ) from None
         self._closed = False
 
-    def _mend_torn_end(self) -> None:
+    def __enter__(self) -> EvidenceLog:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _ends_torn(self) -> bool:
         """A run that was killed in the middle of a line must not swallow the first line of this one."""
-        if self.path.is_file() and (size := self.path.stat().st_size):
-            with self.path.open("r+b") as stream:
-                stream.seek(size - 1)
-                if stream.read(1) != b"\n":
-                    stream.write(b"\n")
+        if not self.path.is_file() or not (size := self.path.stat().st_size):
+            return False
+        with self.path.open("rb") as stream:
+            stream.seek(size - 1)
+            return stream.read(1) != b"\n"
 
     def append(self, evidence: Evidence) -> None:
         """Write one entry; when this returns it is on the disk."""
-        data = canonical_json(evidence).encode("ascii") + b"\n"
+        if self._closed:
+            raise EvidenceError(f"{self.path}: the log is closed; nothing can be added to this run")
+        data = b"\n" * self._torn + canonical_json(evidence).encode("ascii") + b"\n"
         try:
+            self._torn = True  # until the last byte is written
             while data:
                 data = data[os.write(self._descriptor, data) :]
+            self._torn = False
+            self._sync()
+        except OSError as error:
+            raise EvidenceError(
+                f"{self.path}: cannot be written: {error.strerror}; free some space, what is in the log is safe"
+            ) from None
+
+    def _sync(self) -> None:
+        try:
             os.fsync(self._descriptor)
         except OSError as error:
-            if error.errno == 22:  # EINVAL: not a file that can be synced (a device, a pipe)
-                return
-            advice = "free some space; what is in the log is safe"
-            raise EvidenceError(f"{self.path}: cannot be written: {error.strerror}; {advice}") from None
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a pipe, a device: there is nothing to sync
+                raise
 
     def close(self) -> None:
         """Close the file. Safe to call twice."""
@@ -64,7 +84,13 @@ class LogContent(Sequence[Evidence]):
     def __len__(self) -> int:
         return len(self.entries)
 
-    def __getitem__(self, index):  # type: ignore[no-untyped-def]
+    @overload
+    def __getitem__(self, index: int) -> Evidence: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Evidence, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> Evidence | tuple[Evidence, ...]:
         return self.entries[index]
 
     def __iter__(self) -> Iterator[Evidence]:
@@ -73,26 +99,56 @@ class LogContent(Sequence[Evidence]):
 
 def read_log(path: Path) -> LogContent:
     """Read evidence.jsonl. A torn line (the run was killed while writing) is a warning, any other damage an error."""
-    entries, warnings = [], []
+    entries: list[Evidence] = []
+    warnings: list[str] = []
     try:
-        lines = path.read_bytes().split(b"\n")
+        with path.open("rb") as stream:
+            number = 0
+            while line := stream.readline(LONGEST_LINE + 1):
+                number += 1
+                if len(line) > LONGEST_LINE:
+                    raise EvidenceError(f"{path}:{number}: line too long (found more than {LONGEST_LINE} bytes)")
+                if (entry := _entry_of(line, f"{path}:{number}", warnings)) is not None:
+                    entries.append(entry)
     except OSError as error:
         raise EvidenceError(f"{path}: cannot be read: {error.strerror}") from None
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        if len(line) > LONGEST_LINE:
-            raise EvidenceError(f"{path}:{number}: line of {len(line)} bytes, limit {LONGEST_LINE}")
-        try:
-            values = json.loads(line)
-        except (ValueError, RecursionError):
-            warnings.append(f"{path}:{number}: torn line of {len(line)} bytes left out (the run was interrupted there)")
-            continue
-        try:
-            entries.append(Evidence.from_dict(values))
-        except EvidenceError as error:
-            raise EvidenceError(f"{path}:{number}: {error}") from None
     return LogContent(tuple(entries), tuple(warnings))
+
+
+def _entry_of(line: bytes, where: str, warnings: list[str]) -> Evidence | None:
+    """The entry of a line; None for an empty one, and for a torn one, with a warning."""
+    if not line.strip():
+        return None
+    try:
+        return Evidence.from_dict(json.loads(line))
+    except EvidenceError as error:
+        raise EvidenceError(f"{where}: {error}") from None
+    except (ValueError, RecursionError) as error:
+        # A damaged line in the middle might have been a failure: leaving it out would improve the score.
+        if not line.endswith(b"\n") or is_torn(line):
+            warnings.append(f"{where}: torn line of {len(line)} bytes left out (the run was interrupted there)")
+            return None
+        what = f"is not JSON: {error}" if isinstance(error, ValueError) else "is nested too deeply"
+        raise EvidenceError(f"{where}: damaged: the line {what}; restore the file or run again") from None
+
+
+def is_torn(line: bytes) -> bool:
+    """True for the beginning of an object that is not closed: what an interrupted write leaves behind."""
+    text = line.rstrip(b"\0\r\n ")  # a power cut leaves zeros
+    if not text:
+        return True
+    depth, in_text, escaped = 0, False, False
+    for byte in text:
+        if in_text:
+            in_text = escaped or byte != 0x22
+            escaped = byte == 0x5C and not escaped
+        elif byte == 0x22:
+            in_text = True
+        elif byte in b"{[":
+            depth += 1
+        elif byte in b"}]":
+            depth -= 1
+    return text.startswith(b"{") and (in_text or depth > 0)
 
 
 def read_json(path: Path) -> LogContent:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import math
@@ -16,6 +17,8 @@ from pytest_aprqa.evidence.errors import EvidenceError
 from pytest_aprqa.evidence.outcome import Outcome
 
 PASSED_REASON = "Test passed"
+DEEPEST = 40  # levels of nesting that an entry keeps
+LARGEST_BITS = 1024  # of a whole number that is written as digits
 EMPTY_METRICS = {
     "duration_ms": 0,
     "tokens_per_second": None,
@@ -25,6 +28,18 @@ EMPTY_METRICS = {
 }
 UNKNOWN_HOST = {"hostname": "unknown", "os": "unknown", "cpu": "unknown", "gpu": None, "apr_version": None}
 REQUIRED = ("id", "gate_id", "outcome", "timestamp")
+_TEXT, _TEXT_OR_NULL, _OBJECT, _OBJECT_OR_NULL = (str,), (str, type(None)), (dict,), (dict, type(None))
+FIELD_TYPES: dict[str, tuple[type, ...]] = {
+    "id": _TEXT, "gate_id": _TEXT, "timestamp": _TEXT, "reason": _TEXT, "output": _TEXT, "stderr": _TEXT_OR_NULL,
+    "exit_code": (int, type(None)), "scenario": _OBJECT, "metrics": _OBJECT, "host": _OBJECT, "metadata": _OBJECT,
+    "playbook": _TEXT_OR_NULL, "node_id": _TEXT_OR_NULL, "check": _TEXT_OR_NULL, "title": _TEXT_OR_NULL,
+    "severity": _TEXT_OR_NULL, "gateway": _TEXT_OR_NULL, "invariant": _TEXT_OR_NULL, "advice": _TEXT_OR_NULL,
+    "engine": _OBJECT_OR_NULL, "artifact": _OBJECT_OR_NULL, "generation": _OBJECT_OR_NULL, "observed": (list,),
+}  # fmt: skip
+# Fields that older records leave out or set to null.
+_WHEN_ABSENT: dict[str, Any] = {
+    "scenario": {}, "metrics": {}, "metadata": {}, "observed": [], "host": UNKNOWN_HOST, "reason": "", "output": "",
+}  # fmt: skip
 
 
 def _now() -> str:
@@ -33,7 +48,7 @@ def _now() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """One entry. `observed` holds measured values as {name, value, limit, unit, passed}; see docs/reference/evidence."""
+    """One entry; see docs/reference/evidence. `observed` holds measured values: {name, value, limit, unit, passed}."""
 
     gate_id: str
     outcome: Outcome
@@ -106,7 +121,7 @@ class Evidence:
         if not isinstance(values, Mapping):
             raise EvidenceError(f"evidence entry: not an object but {type(values).__name__}")
         for name in REQUIRED:
-            if not isinstance(values.get(name), str):
+            if not isinstance(values.get(name), str) or not values[name]:
                 raise EvidenceError(f"evidence entry: field {name}: missing or not text (found {values.get(name)!r})")
         try:
             outcome = Outcome(values["outcome"])
@@ -115,15 +130,40 @@ class Evidence:
             raise EvidenceError(f"evidence entry: field outcome: found {values['outcome']!r}, limit {words}") from None
         known = {f.name for f in dataclasses.fields(cls)}
         fields = {name: value for name, value in values.items() if name in known}
-        extra = {name: json.dumps(value) for name, value in values.items() if name not in known}
-        fields["metadata"] = dict(fields.get("metadata") or {}) | extra
-        fields |= {"outcome": outcome, "scenario": dict(fields.get("scenario") or {})}
-        fields["metrics"] = dict(EMPTY_METRICS) | dict(fields.get("metrics") or {})
-        fields["observed"] = list(fields.get("observed") or [])
-        fields.setdefault("reason", "")
-        if fields.get("host") is None:
-            fields["host"] = dict(UNKNOWN_HOST)
+        for name, value in _WHEN_ABSENT.items():
+            if fields.get(name) is None:
+                fields[name] = copy.copy(value)
+        _check_types(fields)
+        extra = {name: value for name, value in values.items() if name not in known}
+        fields["outcome"] = outcome
+        fields["metadata"] = {
+            str(name): value if isinstance(value, str) else json.dumps(plain(value))
+            for name, value in (fields["metadata"] | extra).items()
+        }
+        fields["metrics"] = EMPTY_METRICS | fields["metrics"]
+        _check_duration(fields["metrics"]["duration_ms"])
         return cls(**fields)
+
+
+def _check_types(fields: Mapping[str, Any]) -> None:
+    """EvidenceError when a field has a type that no report could show."""
+    for name, value in fields.items():
+        types = FIELD_TYPES.get(name)
+        if types is not None and (not isinstance(value, types) or isinstance(value, bool)):
+            wanted = " or ".join("null" if t is type(None) else _JSON_NAMES[t] for t in types)
+            raise EvidenceError(f"evidence entry: field {name}: wrong type (found {str(value)[:60]!r}, limit {wanted})")
+    if not isinstance(fields["scenario"].get("model"), dict | None):
+        raise EvidenceError("evidence entry: field scenario.model: wrong type (limit object)")
+    if not all(isinstance(value, dict) for value in fields["observed"]):
+        raise EvidenceError("evidence entry: field observed: wrong type (limit list of objects)")
+
+
+_JSON_NAMES = {str: "text", dict: "object", list: "list", int: "whole number"}
+
+
+def _check_duration(value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise EvidenceError(f"evidence entry: field metrics.duration_ms: found {value!r}, limit milliseconds from 0")
 
 
 def canonical_json(evidence: Evidence) -> str:
@@ -131,23 +171,25 @@ def canonical_json(evidence: Evidence) -> str:
     return json.dumps(plain(evidence.to_dict()), sort_keys=True, ensure_ascii=True, allow_nan=False)
 
 
-def plain(value: Any) -> Any:
-    """A value that JSON can carry, whatever a check observed."""
+def plain(value: Any, depth: int = DEEPEST) -> Any:
+    """A value that JSON can carry, whatever a check observed; what is nested deeper than `depth` becomes text."""
     if value is None or isinstance(value, (bool, str)):
         return str(value) if isinstance(value, str) else value
     if isinstance(value, Outcome):
         return value.value
     if isinstance(value, int):
-        return int(value)
+        return int(value) if value.bit_length() <= LARGEST_BITS else hex(value)
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else ("NaN" if value != value else f"{'-' * (value < 0)}Infinity")
+    if depth == 0:
+        return f"{type(value).__name__} nested too deeply"
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): plain(item, depth - 1) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         items = sorted(value, key=str) if isinstance(value, (set, frozenset)) else value
-        return [plain(item) for item in items]
+        return [plain(item, depth - 1) for item in items]
     if isinstance(value, Path):
         return str(value)
     if hasattr(value, "tolist"):  # numpy scalar or array, without importing numpy
-        return plain(value.tolist())
+        return plain(value.tolist(), depth - 1)
     return str(value)

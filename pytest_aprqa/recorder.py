@@ -46,7 +46,9 @@ class Recorder:
                 self.folder = self.config.invocation_params.dir / Path(given).expanduser()
                 self.folder.mkdir(parents=True, exist_ok=True)
             else:
-                self.folder = create_run_folder(self.config.rootpath / "evidence", "+".join(names) or "playbook")
+                # Without a configuration file, pytest may take the folder of the model for its root folder.
+                base = self.config.rootpath if self.config.inipath else self.config.invocation_params.dir
+                self.folder = create_run_folder(base / "evidence", "+".join(names) or "playbook")
             self._log = EvidenceLog(self.folder / "evidence.jsonl")
         except (OSError, EvidenceError) as error:
             raise pytest.UsageError(f"evidence folder cannot be used: {error}") from None

@@ -81,7 +81,7 @@ def demo(place: Workplace) -> str:
 def nan(place: Workplace) -> str:
     """Tutorial, section 2."""
     place.aprqa("defects", "apply", "nan-in-tensor", "models/tiny-qwen2", "broken/nan")
-    code, output = place.pytest("--playbook", "tiny-qwen2-mvp", "--model-path", "broken/nan")
+    code, output = place.pytest("--playbook", "tiny-qwen2-mvp", "--model-path=broken/nan")
     expect(code, 1, output)
     return "\n".join(summary(output))
 
@@ -91,7 +91,7 @@ def subtle(place: Workplace) -> str:
     shutil.copytree(place.folder / "models" / "tiny-qwen2", place.folder / "broken" / "subtle")
     place.aprqa("derive", "models/tiny-qwen2", "--format", "gguf", "-o", "broken/whole.gguf")
     place.aprqa("defects", "apply", "gguf-tensor-scaled", "broken/whole.gguf", "broken/subtle/model.gguf")
-    code, output = place.pytest("--playbook", "tiny-qwen2-mvp", "--model-path", "broken/subtle")
+    code, output = place.pytest("--playbook", "tiny-qwen2-mvp", "--model-path=broken/subtle")
     expect(code, 1, output)
     return "\n".join(summary(output))
 

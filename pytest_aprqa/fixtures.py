@@ -166,7 +166,10 @@ class Observe:
         """Name the engine that really ran."""
         import dataclasses
 
-        self.facts["engine"] = dataclasses.asdict(description)
+        fields = dataclasses.asdict(description)
+        # How many threads a worker got is a fact of this run's machine, not of the engine.
+        self.facts["threads"] = fields.pop("threads")
+        self.facts["engine"] = fields
 
     def answer(self, result: GenerationResult) -> None:
         """Keep the output, ids and times of a generation."""

@@ -30,13 +30,13 @@ def evidence_of(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.T
     target = target_of(item)
     observed = item.stash.get(OBSERVED, None)
     facts: dict[str, Any] = dict(observed.facts) if observed is not None else {}
-    result = facts.pop("result", None)
+    result, threads = facts.pop("result", None), facts.pop("threads", None)
     duration_ms = round((call.stop - call.start) * 1000)
     common: dict[str, Any] = {
         "gate_id": gate_id_for(claim, target),
         "scenario": scenario_map(playbook, target, claim),
         "duration_ms": duration_ms,
-        "host": host_facts(),
+        "host": host_facts() | ({"engine_threads": threads} if threads else {}),
         "playbook": file.path.name.split(".playbook.")[0],
         "node_id": item.nodeid,
         "check": getattr(item, "originalname", item.name),

@@ -179,10 +179,8 @@ class Observe:
 @pytest.fixture
 def observe(request: pytest.FixtureRequest) -> Observe:
     """Attach measured values, limits and advice to the evidence of this item."""
-    stash = request.node.stash
-    if OBSERVED not in stash:
-        stash[OBSERVED] = Observe()
-    return stash[OBSERVED]
+    observed: Observe = request.node.stash.setdefault(OBSERVED, Observe())
+    return observed
 
 
 OBSERVED: pytest.StashKey[Observe] = pytest.StashKey()

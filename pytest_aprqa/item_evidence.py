@@ -106,7 +106,7 @@ def duration_of(report: pytest.TestReport) -> int:
 def skip_reason(report: pytest.TestReport) -> str:
     """The reason of a skip or xfail, as the user wrote it."""
     if getattr(report, "wasxfail", None):
-        return f"xfail: {report.wasxfail}"  # type: ignore[attr-defined]
+        return f"xfail: {report.wasxfail}"
     if isinstance(report.longrepr, tuple):
         return report.longrepr[2].removeprefix("Skipped: ")
     return str(report.longrepr)

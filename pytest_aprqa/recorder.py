@@ -28,6 +28,8 @@ class Recorder:
         self.score: Any = None
         self.refusal: str | None = None
         self.deselected = 0
+        self.header: list[str] = []
+        self._diagnosed = False
         self._attempts: dict[str, list[Evidence]] = {}
         self._log: EvidenceLog | None = None
 
@@ -49,6 +51,7 @@ class Recorder:
                 # Without a configuration file, pytest may take the folder of the model for its root folder.
                 base = self.config.rootpath if self.config.inipath else self.config.invocation_params.dir
                 self.folder = create_run_folder(base / "evidence", "+".join(names) or "playbook")
+            _set_aside(self.folder / "evidence.jsonl")
             self._log = EvidenceLog(self.folder / "evidence.jsonl")
         except (OSError, EvidenceError) as error:
             raise pytest.UsageError(f"evidence folder cannot be used: {error}") from None
@@ -61,7 +64,7 @@ class Recorder:
 
         text = next((value for name, value in report.user_properties if name == EVIDENCE_PROPERTY), None)
         if text is None:
-            if report.when == "???" and report.failed and ".playbook.y" in report.nodeid:
+            if str(report.when) == "???" and report.failed and ".playbook.y" in report.nodeid:
                 text = _worker_crash(report)
             else:
                 return
@@ -72,7 +75,7 @@ class Recorder:
             return
         attempts = self._attempts.setdefault(report.nodeid, [])
         attempts.append(evidence)
-        if report.outcome == "rerun":
+        if str(report.outcome) == "rerun":
             return
         try:
             self._write(_worst(attempts))
@@ -88,7 +91,17 @@ class Recorder:
             assert self._log is not None
         self._log.append(evidence)
         self.evidence.append(evidence)
+        if evidence.outcome.failed and evidence.metadata.get("failure_policy") == "fail-fast" and not self._diagnosed:
+            from pytest_aprqa.fail_fast_report import write_fail_fast_report
+
+            self._diagnosed = True
+            assert self.folder is not None
+            write_fail_fast_report(self.folder / "fail-fast-report", evidence)
         self.config.hook.pytest_aprqa_evidence(config=self.config, evidence=evidence)
+
+    def pytest_report_header(self) -> list[str]:
+        """Playbooks, models and settings of this run, and what the playbooks warn of."""
+        return self.header
 
     def pytest_deselected(self, items: list[pytest.Item]) -> None:
         """Count deselected items: a part of a playbook gets a partial score that is not held against a threshold."""
@@ -111,7 +124,7 @@ class Recorder:
         from pytest_aprqa.scoring.score import score
 
         try:
-            self.score = score(self.evidence, model_id=self._model_id(), **self._scoring_options())
+            self.score = score(self.evidence, model_id=self._model_id())
         except ScoringError as error:
             self.refusal = str(error)
             if session.exitstatus == pytest.ExitCode.OK:
@@ -119,9 +132,6 @@ class Recorder:
             return
         if session.exitstatus == pytest.ExitCode.OK and not self.partial and not self.passes_threshold():
             session.exitstatus = BELOW_THRESHOLD_EXIT
-
-    def _scoring_options(self) -> dict[str, Any]:
-        return {}
 
     @property
     def partial(self) -> bool:
@@ -187,6 +197,15 @@ class Recorder:
         if self._log is not None:
             self._log.close()
         shutil.rmtree(self.shared, ignore_errors=True)
+
+
+def _set_aside(log: Path) -> None:
+    """Evidence of an earlier run in the same folder is kept under another name: runs are never mixed or lost."""
+    if log.is_file() and not log.is_symlink() and log.stat().st_size:
+        number = 1
+        while (older := log.with_name(f"evidence.{number}.jsonl")).exists():
+            number += 1
+        log.rename(older)
 
 
 _SEVERITY_OF_OUTCOME = {"Corroborated": 0, "Skipped": 1, "Falsified": 2, "Timeout": 3, "Crashed": 4}

@@ -13,7 +13,7 @@ from pytest_aprqa.run_settings import SettingsError, requested_playbooks, resolv
 if TYPE_CHECKING:
     from pytest_aprqa.recorder import Recorder
 
-REQUESTED: pytest.StashKey[list[Path]] = pytest.StashKey()
+REQUESTED = pytest.StashKey[list[Path]]()
 
 
 def add_to_arguments(config: pytest.Config) -> None:
@@ -56,7 +56,8 @@ def is_requested(config: pytest.Config, path: Path) -> bool:
 
 def check_before_run(config: pytest.Config, recorder: Recorder) -> None:
     """Load the requested playbooks, resolve settings, locate models, open the evidence folder; else a usage error."""
-    paths = list(config.stash[REQUESTED])
+    requested: list[Path] = config.stash[REQUESTED]
+    paths = [*requested]
     for argument in config.args:
         path = (config.invocation_params.dir / argument.split("::", 1)[0]).resolve()
         if is_playbook(path) and path.is_file() and path not in paths:
@@ -65,12 +66,13 @@ def check_before_run(config: pytest.Config, recorder: Recorder) -> None:
         return
     checks_namespace(config)
     for path in paths:
-        _check_one(config, path)
+        recorder.header += _check_one(config, path)
     if not config.option.collectonly:
         recorder.open_folder([path.name.split(".playbook.")[0] for path in paths])
 
 
-def _check_one(config: pytest.Config, path: Path) -> None:
+def _check_one(config: pytest.Config, path: Path) -> list[str]:
+    """Load one playbook and locate its model; lines for the report header."""
     from pytest_aprqa.model_under_test import ModelUnderTest
     from pytest_aprqa.models.errors import ModelError
     from pytest_aprqa.playbooks.errors import PlaybookError
@@ -79,9 +81,20 @@ def _check_one(config: pytest.Config, path: Path) -> None:
     try:
         playbook = load_playbook(path)
         settings = resolve_settings(config, playbook)
+        lines = [f"playbook: {path}", *(f"warning: {warning}" for warning in playbook.warnings)]
         if not config.option.collectonly:
-            _ = ModelUnderTest(playbook, settings).location
+            location = ModelUnderTest(playbook, settings).location
+            lines.append(f"model: {playbook.model.hf_repo} in {location.folder} ({location.how})")
+        named = ", ".join(
+            f"{flag[2:]} from {source}" for flag, source in settings.sources.items() if source != "default"
+        )
+        lines.append(
+            f"policy: {settings.failure_policy}, limit {settings.timeout_ms} ms a scenario"
+            + (f", tier {settings.tier}" if settings.tier else "")
+            + (f" ({named})" if named else "")
+        )
     except (PlaybookError, SettingsError) as error:
         raise pytest.UsageError(str(error)) from None
     except ModelError as error:
         raise pytest.UsageError(f"{path.name}: {error}") from None
+    return lines

@@ -35,7 +35,8 @@ DIMENSIONS = ("hidden_dim", "num_layers", "num_heads", "num_kv_heads", "vocab_si
 def load_playbook(path: Path) -> Playbook:
     """Read, validate and complete a playbook. Raises PlaybookError for every fault of the file."""
     document = load_yaml(Path(path))
-    warnings = check(document)
+    check(document)
+    warnings: list[str] = []
     data = document.data
     model = _model(document, data["model"])
     matrix = _matrix(document, model, data)

@@ -50,8 +50,8 @@ def _validator() -> jsonschema.Draft202012Validator:
     return cast("jsonschema.Draft202012Validator", kind(schema()))
 
 
-def check(document: Document) -> list[str]:
-    """Validate `document.data`, after converting quoted numbers and booleans in place; return warnings, a line each.
+def check(document: Document) -> None:
+    """Validate `document.data`, after converting quoted numbers and booleans in place.
 
     Raises PlaybookError for the first fault of the file; the others are in its `others`.
     """
@@ -63,13 +63,12 @@ def check(document: Document) -> list[str]:
             advice="start with `name:`, `version:`, `model:` and `test_matrix:`",
         )
     _refuse_placeholders(document)
-    warnings: list[str] = []
-    _walk(schema(), document.data, (), document, warnings)
-    faults = [_fault(document, error) for error in _validator().iter_errors(document.data)]
+    faults: list[PlaybookError] = []
+    _walk(schema(), document.data, (), document, faults)
+    faults += [_fault(document, error) for error in _validator().iter_errors(document.data)]
     if faults:
         faults.sort(key=lambda fault: (fault.line or 0, fault.column or 0, str(fault)))
         raise faults[0].with_others(faults[1:])
-    return warnings
 
 
 def _refuse_placeholders(document: Document) -> None:
@@ -98,8 +97,8 @@ def _resolve(node: dict[str, Any]) -> dict[str, Any]:
     return node
 
 
-def _walk(node: dict[str, Any], value: Any, path: KeyPath, document: Document, warnings: list[str]) -> None:
-    """Convert the scalars below VALUE to the types that the schema asks for, and warn of keys it does not know."""
+def _walk(node: dict[str, Any], value: Any, path: KeyPath, document: Document, unknown: list[PlaybookError]) -> None:
+    """Convert the scalars below VALUE to the types that the schema asks for, and refuse keys it does not know (they are typos)."""
     node = _resolve(node)
     if isinstance(value, dict):
         known: dict[str, Any] = node.get("properties", {})
@@ -107,16 +106,16 @@ def _walk(node: dict[str, Any], value: Any, path: KeyPath, document: Document, w
         for key, inner in value.items():
             if key in known:
                 value[key] = _converted(known[key], inner)
-                _walk(known[key], value[key], (*path, key), document, warnings)
+                _walk(known[key], value[key], (*path, key), document, unknown)
             elif isinstance(rest, dict):
                 value[key] = _converted(rest, inner)
-                _walk(rest, value[key], (*path, key), document, warnings)
+                _walk(rest, value[key], (*path, key), document, unknown)
             elif known and rest is not True:
-                warnings.append(_unknown_key(document, (*path, key), list(known)))
+                unknown.append(_unknown_key(document, (*path, key), list(known)))
     elif isinstance(value, list) and isinstance(node.get("items"), dict):
         for index, inner in enumerate(value):
             value[index] = _converted(node["items"], inner)
-            _walk(node["items"], value[index], (*path, index), document, warnings)
+            _walk(node["items"], value[index], (*path, index), document, unknown)
 
 
 def _converted(node: dict[str, Any], value: Any) -> Any:
@@ -131,12 +130,10 @@ def _converted(node: dict[str, Any], value: Any) -> Any:
     return value
 
 
-def _unknown_key(document: Document, path: KeyPath, known: list[str]) -> str:
-    line, column = document.where(path)
+def _unknown_key(document: Document, path: KeyPath, known: list[str]) -> PlaybookError:
     match = close_match(str(path[-1]), known)
     advice = f"did you mean `{match}`?" if match else f"known here: {one_line(', '.join(known), 160)}"
-    place = one_line(str(document.path), 400)
-    return f"{place}:{line}:{column}: {shown_path(path)}: unknown key, ignored; {advice}"
+    return document.error(path, "unknown key", advice=advice)
 
 
 def _fault(document: Document, error: jsonschema.ValidationError) -> PlaybookError:

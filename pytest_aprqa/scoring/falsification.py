@@ -49,6 +49,8 @@ class FalsificationReport:
     @property
     def summary(self) -> str:
         """One sentence."""
+        if not self.hypotheses_tested:
+            return "No hypothesis was tested"
         if not self.falsified:
             return "No falsifications - strongly corroborated"
         share = 100 * self.falsified / self.hypotheses_tested
@@ -75,31 +77,30 @@ def wilson_lower_bound(successes: int, trials: int) -> float:
     return min(1.0, max(0.0, bound))
 
 
+HYPOTHESES = {
+    "QUAL": "The model produces valid output",
+    "PERF": "The model meets its performance requirements",
+    "STAB": "The model is stable under stress",
+    "COMP": "The model is compatible across formats and backends",
+    "EDGE": "The model handles edge cases",
+    "REGR": "The model is consistent with its source and earlier versions",
+}
+
+
 def hypothesis_of(gate_id: str) -> str:
-    """What a gate claims, by its category."""
-    for word, text in (
-        ("QUAL", "valid output"),
-        ("PERF", "performance requirements"),
-        ("STAB", "stable under stress"),
-        ("COMP", "compatible"),
-        ("EDGE", "edge cases"),
-        ("REGR", "consistent"),
-    ):
-        if word in gate_id:
-            return f"Model: {text}"
-    return f"Hypothesis for {gate_id}"
+    """What a gate claims, by the category word in its id."""
+    return next((text for word, text in HYPOTHESES.items() if word in gate_id), f"Hypothesis for {gate_id}")
 
 
 def falsification_report(evidence: Sequence[Evidence]) -> FalsificationReport:
     """The report; an empty list gives zeros."""
     corroborated = [e for e in evidence if e.outcome is Outcome.CORROBORATED]
-    falsified = [e for e in evidence if e.outcome in (Outcome.FALSIFIED, Outcome.CRASHED)]
-    failures = falsified  # a time-out is inconclusive
+    falsified = [e for e in evidence if e.outcome in (Outcome.FALSIFIED, Outcome.CRASHED)]  # a time-out is inconclusive
     tested = len(corroborated) + len(falsified)
     weights = [WEIGHTS[severity_of(e.gate_id)] for e in evidence]
     good = sum(WEIGHTS[severity_of(e.gate_id)] for e in corroborated)
     groups: dict[str, list[Evidence]] = {}
-    for entry in failures:
+    for entry in falsified:
         groups.setdefault(entry.gate_id, []).append(entry)
     repeated = sum(len(group) for group in groups.values() if len(group) > 1)
     rows = [
@@ -121,8 +122,8 @@ def falsification_report(evidence: Sequence[Evidence]) -> FalsificationReport:
         corroboration_ratio=len(corroborated) / tested if tested else 0.0,
         severity_weighted_score=good / sum(weights) if weights else 0.0,
         confidence_level=wilson_lower_bound(len(corroborated), tested),
-        reproducibility_index=repeated / len(failures) if failures else 1.0,
-        black_swan_count=sum(_black_swan(e) for e in failures),
+        reproducibility_index=repeated / len(falsified) if falsified else 1.0,
+        black_swan_count=sum(_black_swan(e) for e in falsified),
         falsifications=rows,
     )
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
+from fractions import Fraction
 from typing import Any
 
 from pytest_aprqa.evidence.outcome import Outcome
@@ -16,12 +18,16 @@ DESCRIPTIONS = {
     "G3": "No crashes",
     "G4": "Output is not garbage",
 }
-GARBAGE_SHARE = 0.25  # of judged outputs, above which G4 fails
+GARBAGE_SHARE = Fraction(1, 4)  # of judged outputs, above which G4 fails
 CRASH_CODES = frozenset({132, 134, 135, 136, 137, 139})
-CRASH_PATTERNS = (
-    "thread 'main' panicked", "SIGSEGV", "Segmentation fault", "SIGABRT", "SIGILL", "Illegal instruction",
-    "double free", "buffer overflow", "stack smashing",
-)  # fmt: skip
+CRASH_PATTERN = re.compile(
+    r"thread '[^']*' panicked|SIGSEGV|Segmentation fault|SIGABRT|\bAborted\b|SIGILL|Illegal instruction|double free"
+    r"|buffer overflow|stack smashing"
+)
+LAYOUT_GATE = "F-LAYOUT-CONTRACT-002"  # lm_head shape: an integrity failure under a name of its own
+SCENARIO = re.compile(r"F-A[1-6]-")  # answers of the matrix: run cpu, run gpu, chat cpu, chat gpu, serve cpu, serve gpu
+ALWAYS_ON = "G0"
+REASONS_SHOWN = 3
 PASSED, FAILED, NOT_EVALUATED, SWITCHED_OFF = "passed", "failed", "not evaluated", "switched off"
 
 
@@ -42,21 +48,30 @@ class GatewayResult:
 
 def gateway_of(entry: Evidence) -> str | None:
     """The gateway an entry belongs to: its own declaration, else its id."""
-    if entry.gateway:
-        return entry.gateway
-    if entry.gate_id.startswith("F-LAYOUT-CONTRACT-002"):
+    return entry.gateway or _gateway_of_id(entry.gate_id)
+
+
+def _gateway_of_id(gate_id: str) -> str | None:
+    if gate_id.startswith(LAYOUT_GATE):
         return "G0"
-    return entry.gate_id[:2] if entry.gate_id[:2] in DESCRIPTIONS and entry.gate_id[2:3] in ("-", "") else None
+    return gate_id[:2] if gate_id[:2] in DESCRIPTIONS and gate_id[2:3] in ("-", "") else None
+
+
+def _ran(evidence: Sequence[Evidence]) -> list[Evidence]:
+    return [e for e in evidence if e.outcome is not Outcome.SKIPPED]
 
 
 def evaluate(evidence: Sequence[Evidence], enabled: Collection[str] | None = None) -> list[GatewayResult]:
-    """Results in order G0 to G4. `enabled` None means all."""
+    """Results in order G0 to G4. `enabled` None means all; G0 cannot be switched off."""
+    ran = _ran(evidence)
     results = []
     for gateway in DESCRIPTIONS:
-        if enabled is not None and gateway not in enabled:
+        if enabled is not None and gateway not in enabled and gateway != ALWAYS_ON:
             results.append(GatewayResult(gateway, None, SWITCHED_OFF, DESCRIPTIONS[gateway]))
             continue
-        reasons, evaluated = _judge(gateway, evidence)
+        # A declaration cannot take an entry out of the gateway that its id names.
+        mine = [e for e in ran if gateway in (e.gateway, _gateway_of_id(e.gate_id))]
+        reasons, evaluated = _JUDGES.get(gateway, _judge_failures)(mine, ran)
         if reasons:
             text = _reason_text(gateway, reasons)
             results.append(GatewayResult(gateway, False, FAILED, DESCRIPTIONS[gateway], text))
@@ -67,33 +82,50 @@ def evaluate(evidence: Sequence[Evidence], enabled: Collection[str] | None = Non
     return results
 
 
-def _judge(gateway: str, evidence: Sequence[Evidence]) -> tuple[list[str], bool]:
-    """(reasons for failing, whether anything of this gateway ran)."""
-    mine = [e for e in evidence if gateway_of(e) == gateway and e.outcome is not Outcome.SKIPPED]
-    if gateway == "G3":
-        crashed = [_crash_reason(e) for e in evidence if is_crash(e)]
-        failed = [e.reason for e in mine if e.outcome.failed and not is_crash(e)]
-        ran = any(e.outcome is not Outcome.SKIPPED and (e in mine or e.generation or e.output) for e in evidence)
-        return crashed + failed, bool(mine) or ran
-    if gateway == "G4":
-        rejected = [e.reason for e in mine if e.outcome.failed]
-        return (rejected if mine and len(rejected) / len(mine) > GARBAGE_SHARE else []), bool(mine)
+# Each judge: entries of the gateway, all entries that ran -> (reasons for failing, whether anything was evaluated).
+
+
+def _judge_failures(mine: Sequence[Evidence], ran: Sequence[Evidence]) -> tuple[list[str], bool]:
+    """G0, G1: one failure is enough."""
     return [e.reason for e in mine if e.outcome.failed], bool(mine)
+
+
+def _judge_inference(mine: Sequence[Evidence], ran: Sequence[Evidence]) -> tuple[list[str], bool]:
+    """G2: a failure, a scenario over its time limit, or no scenario with any output."""
+    scenarios = [e for e in ran if SCENARIO.match(e.gate_id)]
+    reasons = [e.reason for e in mine if e.outcome.failed]
+    reasons += [e.reason for e in scenarios if e.outcome is Outcome.TIMEOUT and e.gateway != "G2"]
+    if scenarios and not any(e.output.strip() for e in scenarios):
+        reasons.append(f"none of {len(scenarios)} scenarios produced any output")
+    return reasons, bool(mine or scenarios)
+
+
+def _judge_stability(mine: Sequence[Evidence], ran: Sequence[Evidence]) -> tuple[list[str], bool]:
+    """G3: a crash anywhere, or a failure of its own. Evaluated when an engine did anything."""
+    crashed = [e.reason or f"exit code {e.exit_code}" for e in ran if is_crash(e)]
+    failed = [e.reason for e in mine if e.outcome.failed and not is_crash(e)]
+    return crashed + failed, bool(mine) or any(e.generation or e.output for e in ran)
+
+
+def _judge_quality(mine: Sequence[Evidence], ran: Sequence[Evidence]) -> tuple[list[str], bool]:
+    """G4: more than a quarter of the judged outputs rejected. What crashed or timed out gave no output to judge."""
+    judged = [e for e in mine if e.outcome in (Outcome.CORROBORATED, Outcome.FALSIFIED)]
+    rejected = [e.reason for e in judged if e.outcome is Outcome.FALSIFIED]
+    return (rejected if len(rejected) > GARBAGE_SHARE * len(judged) else []), bool(judged)
+
+
+_JUDGES = {"G2": _judge_inference, "G3": _judge_stability, "G4": _judge_quality}
 
 
 def is_crash(entry: Evidence) -> bool:
     """Outcome Crashed, an exit code of a fatal signal, or a crash pattern in what the engine wrote."""
+    if entry.outcome is Outcome.SKIPPED:
+        return False
     if entry.outcome is Outcome.CRASHED:
         return True
-    if not entry.outcome.failed:
-        return False
     if entry.exit_code is not None and (entry.exit_code < 0 or entry.exit_code in CRASH_CODES):
         return True
-    return any(pattern in (entry.stderr or "") for pattern in CRASH_PATTERNS)
-
-
-def _crash_reason(entry: Evidence) -> str:
-    return entry.reason or f"exit code {entry.exit_code}"
+    return CRASH_PATTERN.search(entry.stderr or "") is not None
 
 
 def _reason_text(gateway: str, reasons: list[str]) -> str:
@@ -104,8 +136,9 @@ def _reason_text(gateway: str, reasons: list[str]) -> str:
         "G3": "crash(es) or time-out(s)",
         "G4": "garbage output(s)",
     }[gateway]
-    shown = "; ".join(dict.fromkeys(reasons[:3]))
-    return f"{len(reasons)} {what}: {shown}" + (" ..." if len(reasons) > 3 else "")
+    different = list(dict.fromkeys(reasons))
+    shown = "; ".join(different[:REASONS_SHOWN])
+    return f"{len(reasons)} {what}: {shown}" + (" ..." if len(different) > REASONS_SHOWN else "")
 
 
 def evaluate_compat(evidence: Sequence[Evidence]) -> list[GatewayResult]:

@@ -10,7 +10,7 @@ from pytest_aprqa.evidence.outcome import Outcome
 from pytest_aprqa.evidence.record import Evidence
 from pytest_aprqa.scoring.categories import MAXIMA, category_of, points
 from pytest_aprqa.scoring.errors import EmptyEvidence
-from pytest_aprqa.scoring.gateways import FAILED, SWITCHED_OFF, GatewayResult, evaluate, evaluate_compat
+from pytest_aprqa.scoring.gateways import FAILED, GatewayResult, evaluate, evaluate_compat
 from pytest_aprqa.scoring.grades import band, fine_grade, grade, normalize
 from pytest_aprqa.scoring.status import status_of
 
@@ -54,8 +54,18 @@ class QualificationScore:
 
     @property
     def gateways_passed(self) -> bool:
-        """No gateway failed."""
+        """No gateway failed; see `not_evaluated_gateways` for those that nothing is known about."""
         return all(g.state != FAILED for g in self.gateways)
+
+    @property
+    def not_evaluated_gateways(self) -> list[str]:
+        """Gateways without evidence, and those that were switched off: neither is a pass."""
+        return [g.id for g in self.gateways if g.passed is None]
+
+    @property
+    def not_evaluated_categories(self) -> list[str]:
+        """Categories in which nothing ran."""
+        return [name for name in MAXIMA if name not in self.categories_evaluated]
 
     @property
     def grade(self) -> str:
@@ -71,13 +81,13 @@ class QualificationScore:
 
     @property
     def qualifies(self) -> bool:
-        """Gateways passed and normalised score at least 70."""
-        return self.gateways_passed and self.normalized_score >= QUALIFIES_FROM
+        """All gateways evaluated and passed, and normalised score at least 70."""
+        return self.gateways_passed and not self.not_evaluated_gateways and self.normalized_score >= QUALIFIES_FROM
 
     @property
     def production_ready(self) -> bool:
-        """Gateways passed and normalised score at least 90."""
-        return self.gateways_passed and self.normalized_score >= PRODUCTION_FROM
+        """All gateways evaluated and passed, and normalised score at least 90."""
+        return self.gateways_passed and not self.not_evaluated_gateways and self.normalized_score >= PRODUCTION_FROM
 
     def to_dict(self) -> dict[str, Any]:
         """The content of mqs.json."""
@@ -98,6 +108,8 @@ class QualificationScore:
             "gateways_passed": self.gateways_passed,
             "categories": {name.lower(): value for name, value in self.categories.items()},
             "categories_evaluated": [name.lower() for name in self.categories_evaluated],
+            "not_evaluated_categories": [name.lower() for name in self.not_evaluated_categories],
+            "not_evaluated_gateways": self.not_evaluated_gateways,
             "total_tests": sum(self.counts.values()),
             "tests_passed": passed,
             "tests_failed": failed,
@@ -138,8 +150,7 @@ def score(
     if failed:
         categories = dict.fromkeys(MAXIMA, 0)
         penalties = [Penalty("GATEWAY", "Gateway check failed - score zeroed", GATEWAY_POINTS)]
-    missing = set(MAXIMA) - set(evaluated)
-    unevaluated = [g for g in gateways if g.passed is None and g.state != SWITCHED_OFF]
+    complete = len(evaluated) == len(MAXIMA) and all(g.passed is not None for g in gateways)
     return QualificationScore(
         model_id=model_id,
         raw_score=0 if failed else ungated,
@@ -150,7 +161,7 @@ def score(
         counts=counts,
         penalties=penalties,
         scope=_scope(evidence),
-        incomplete=not compat and bool(missing or unevaluated),
+        incomplete=not compat and not complete,
         compat=compat,
     )
 
@@ -181,11 +192,19 @@ def _penalties(counts: dict[str, int]) -> list[Penalty]:
     return penalties
 
 
+AXES = {"formats": "format", "backends": "backend", "modalities": "modality"}  # name in the scope -> scenario field
+
+
 def _scope(evidence: Sequence[Evidence]) -> dict[str, Any]:
-    """What was asked for and what was really tried, per format, backend and modality."""
-    scope: dict[str, Any] = {}
-    for name in ("format", "backend", "modality"):
-        asked = sorted({str(v) for e in evidence if (v := e.scenario.get(name))})
-        tried = {str(v) for e in evidence if (v := e.scenario.get(name)) and e.outcome is not Outcome.SKIPPED}
-        scope[f"{name}s"] = {"asked": asked, "tested": sorted(tried)}
-    return scope
+    """What was asked for and what was really tried, per format, backend, modality and cell of the three."""
+    asked: dict[str, set[str]] = {name: set() for name in (*AXES, "cells")}
+    tested: dict[str, set[str]] = {name: set() for name in asked}
+    for entry in evidence:
+        place = {name: str(value) for name, axis in AXES.items() if (value := entry.scenario.get(axis))}
+        if len(place) == len(AXES):
+            place["cells"] = "-".join(place.values())
+        for name, value in place.items():
+            asked[name].add(value)
+            if entry.outcome is not Outcome.SKIPPED:
+                tested[name].add(value)
+    return {name: {"asked": sorted(asked[name]), "tested": sorted(tested[name])} for name in asked}

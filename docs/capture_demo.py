@@ -138,7 +138,7 @@ def normalised(text: str) -> str:
     text = re.sub(r"\b\d+\.\d+\.\d+(\+\w+)?\b", "VERSION", text)
     text = re.sub(r"=+( [^=]+ )?=+", lambda match: f"={match[1] or ''}=", text)
     text = re.sub(r"no GPU: .*", "no GPU", text)
-    text = re.sub(r"\n {10}(?=\S)", " ", text)  # lines are wrapped elsewhere when a version has another length
+    text = re.sub(r"\n {8,}(?=\S)", " ", text)  # lines are wrapped elsewhere when a version has another length
     return "\n".join(line.rstrip() for line in text.strip().splitlines())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from pytest_aprqa.engines.host import EngineHost
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from pytest_aprqa.model_under_test import ModelUnderTest
     from pytest_aprqa.playbooks.scenarios import Scenario
     from pytest_aprqa.target import Cell
+
+Answer = TypeVar("Answer")
 
 # Loading gets more time than one scenario: a 7B model takes 60 to 90 s on a CPU (upstream-oddities section 5).
 LOAD_TIMEOUT_FACTOR = 5
@@ -37,6 +39,7 @@ class LoadedEngine:
         self.backend = backend
         self.description: EngineDescription = self._load()
         self.loads = 1
+        self.lost: Exception | None = None  # set when the engine died and could not be loaded again
         self._url: str | None = None
 
     def _load(self) -> EngineDescription:
@@ -50,34 +53,46 @@ class LoadedEngine:
         return self.model.settings.timeout_ms / 1000
 
     def revive(self) -> None:
-        """Start the child again and load the artifact again, after a crash or a time-out."""
+        """Start the child and load the artifact again, after a death. Never raises: see `lost`."""
+        from pytest_aprqa.engines.errors import EngineError
+
         self._url = None
-        self.host.restart()
-        self.host.load(self.model.artifact(self.format), timeout_s=self.timeout_s * LOAD_TIMEOUT_FACTOR)
-        self.loads += 1
+        try:
+            self.host.restart()
+            self.host.load(self.model.artifact(self.format), timeout_s=self.timeout_s * LOAD_TIMEOUT_FACTOR)
+        except (EngineError, OSError) as error:
+            self.lost = EngineError(f"the engine died and did not load again: {error}")
+            self.host.close()
+        else:
+            self.loads += 1
 
     def generate(self, requests: Sequence[GenerationRequest]) -> list[GenerationResult]:
         """Results in the order of the requests.
 
         Raises EngineCrashed or EngineTimeout (the child is started again first), or EngineError.
         """
+        return self._asked(lambda: self.host.generate(list(requests), timeout_s=self.timeout_s))
+
+    def logits(self, ids: Sequence[int]) -> Any:
+        """float32 logits of shape (len(ids), vocabulary) for token ids, teacher-forced. Errors as `generate`."""
+        return self._asked(lambda: self.host.logits(list(ids), timeout_s=self.timeout_s))
+
+    def server_url(self) -> str:
+        """Base URL of the OpenAI-compatible server over this very engine; started once. Errors as `generate`."""
+        if self._url is None:
+            self._url = self._asked(lambda: self.host.serve(timeout_s=self.timeout_s))
+        return self._url
+
+    def _asked(self, ask: Callable[[], Answer]) -> Answer:
         from pytest_aprqa.engines.errors import EngineCrashed, EngineTimeout
 
+        if self.lost is not None:
+            raise self.lost.with_traceback(None)
         try:
-            return self.host.generate(list(requests), timeout_s=self.timeout_s)
+            return ask()
         except (EngineCrashed, EngineTimeout):
             self.revive()
             raise
-
-    def logits(self, ids: Sequence[int]) -> Any:
-        """float32 logits of shape (len(ids), vocabulary) for token ids, teacher-forced."""
-        return self.host.logits(list(ids), timeout_s=self.timeout_s)
-
-    def server_url(self) -> str:
-        """Base URL of the OpenAI-compatible server over this very engine; started once."""
-        if self._url is None:
-            self._url = self.host.serve(timeout_s=self.timeout_s)
-        return self._url
 
     def close(self) -> None:
         """End the child process."""
@@ -100,7 +115,11 @@ class EnginePool:
         if key in self._failures:
             raise self._failures[key].with_traceback(None)
         if self._current is not None and self._current[0] == key:
-            return self._current[1]
+            engine = self._current[1]
+            if engine.lost is not None:
+                self._failures[key] = engine.lost
+                raise engine.lost.with_traceback(None)
+            return engine
         self.close()
         try:
             engine = self._start(model, format_name, backend)
@@ -180,8 +199,9 @@ def _ask_engine(engine: LoadedEngine, modality: str, scenarios: Sequence[Scenari
         return
     except (EngineCrashed, EngineTimeout) as death:
         answers.deaths.append(death)
-        if len(requests) == 1:
-            answers.failures[requests[0].key] = death
+        if len(requests) == 1 or engine.lost is not None:
+            # Nobody can say any more which prompt it was.
+            answers.failures.update((request.key, death) for request in requests)
             return
     except EngineError as error:
         if len(requests) == 1:

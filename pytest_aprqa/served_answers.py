@@ -21,33 +21,41 @@ def ask_server(engine: LoadedEngine, scenarios: Sequence[Scenario], answers: Cel
 
     from pytest_aprqa.engines.errors import EngineCrashed, EngineError, EngineTimeout
 
-    for position, scenario in enumerate(scenarios):
-        try:
-            with httpx.Client(base_url=engine.server_url(), timeout=engine.timeout_s) as client:
+    client = _client(engine)
+    try:
+        for position, scenario in enumerate(scenarios):
+            try:
                 answers.results[scenario.key] = complete(client, scenario, stream=position % 2 == 1)
-        except httpx.TimeoutException:
-            death: Exception = EngineTimeout(
-                f"no answer from the server within {engine.timeout_s * 1000:.0f} ms",
-                limit_ms=int(engine.timeout_s * 1000),
-            )
-            _bury(engine, scenario.key, death, answers)
-        except httpx.HTTPError as error:
-            # A broken connection is a death of the child if it is gone, otherwise an error of the server.
-            died = engine.host.death()
-            if died is not None:
-                _bury(engine, scenario.key, died, answers)
-            else:
-                answers.failures[scenario.key] = EngineError(f"server: {type(error).__name__}: {error}")
-        except (EngineCrashed, EngineTimeout) as error:
-            _bury(engine, scenario.key, error, answers)
-        except EngineError as error:
-            answers.failures[scenario.key] = error
+            except (httpx.HTTPError, EngineError) as error:
+                failure = _failure(engine, error)
+                answers.failures[scenario.key] = failure
+                if isinstance(failure, (EngineCrashed, EngineTimeout)):
+                    answers.deaths.append(failure)
+                    client.close()
+                    engine.revive()
+                    client = _client(engine)
+    finally:
+        client.close()
 
 
-def _bury(engine: LoadedEngine, key: str, death: Exception, answers: CellAnswers) -> None:
-    answers.deaths.append(death)
-    answers.failures[key] = death
-    engine.revive()
+def _client(engine: LoadedEngine) -> httpx.Client:
+    import httpx
+
+    return httpx.Client(base_url=engine.server_url(), timeout=engine.timeout_s)
+
+
+def _failure(engine: LoadedEngine, error: Exception) -> Exception:
+    """What an HTTP error means: a time-out, the death of the child, or an error of a living server."""
+    import httpx
+
+    from pytest_aprqa.engines.errors import EngineError, EngineTimeout
+
+    if isinstance(error, httpx.TimeoutException):
+        limit = int(engine.timeout_s * 1000)
+        return EngineTimeout(f"an answer of the server, asked over HTTP with a limit of {limit} ms,", limit_ms=limit)
+    if isinstance(error, httpx.HTTPError):
+        return engine.host.death() or EngineError(f"server: {type(error).__name__}: {error}")
+    return error
 
 
 def complete(client: httpx.Client, scenario: Scenario, *, stream: bool) -> GenerationResult:
@@ -101,7 +109,10 @@ def stream_chunks(client: httpx.Client, path: str, body: dict[str, Any]) -> Iter
             if data == "[DONE]":
                 return
             chunks += 1
-            yield json.loads(data)
+            try:
+                yield json.loads(data)
+            except ValueError:
+                raise EngineError(f"server: POST {path}: a chunk is not JSON: {data[:80]!r}") from None
     raise EngineError(f"server: POST {path}: the stream ended without data: [DONE] after {chunks} chunks")
 
 

@@ -14,6 +14,8 @@ import time
 from dataclasses import asdict
 from typing import Any
 
+from pytest_aprqa.engines.death import die, is_death
+
 BUILT_IN = {"torch": "pytest_aprqa.engines.torch_engine:TorchEngine"}
 PARENT_POLL_S = 1.0
 
@@ -44,6 +46,8 @@ class Answers:
 def main() -> None:
     """Run until the parent closes the pipe or dies."""
     arguments = _arguments()
+    for descriptor in (arguments.commands, arguments.answers):
+        os.set_inheritable(descriptor, False)  # a process that the engine starts must not keep the parent waiting
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C belongs to the parent, which ends this process
     _limit_memory(arguments.memory_limit)
     threading.Thread(target=_watch_parent, args=(arguments.parent,), daemon=True).start()
@@ -67,6 +71,8 @@ def main() -> None:
         except MemoryError:
             answers.send(kind="error", message="MemoryError: the engine ran out of memory")
         except Exception as error:  # whatever an engine raises is one message to the parent
+            if is_death(error):
+                raise
             answers.send(kind="error", message=_one_line(error))
     engine.close()
 
@@ -137,6 +143,10 @@ def _arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(BrokenPipeError):
-        main()
-    sys.exit(0)
+    try:
+        with contextlib.suppress(BrokenPipeError):
+            main()
+    except BaseException as error:
+        die(error)
+    sys.stderr.flush()
+    os._exit(0)  # threads of the server and of torch are not waited for

@@ -27,7 +27,7 @@ class EngineCrashed(EngineError):
         self.signal = -exit_code if exit_code is not None and exit_code < 0 else None
         self.signal_name = _signal_name(self.signal)
         how = f"killed by {self.signal_name}" if self.signal else f"exit code {exit_code}"
-        last = next((line for line in reversed(stderr_tail.splitlines()) if line.strip()), "")
+        last = _last_words(stderr_tail)
         super().__init__(
             f"the engine died while {doing}: {how}" + (f"; last words: {last.strip()[:200]}" if last else "")
         )
@@ -41,6 +41,13 @@ class EngineTimeout(EngineError):
         self.limit_ms = limit_ms
         self.stderr_tail = stderr_tail
         super().__init__(f"the engine did not finish {doing} within {limit_ms} ms and was killed")
+
+
+def _last_words(stderr_tail: str) -> str:
+    """The line that says why: the fatal error that precedes the interpreter's stack, else the last line."""
+    lines = [line for line in stderr_tail.splitlines() if line.strip()]
+    fatal = (line for line in reversed(lines) if line.startswith("Fatal Python error:"))
+    return next(fatal, lines[-1] if lines else "")
 
 
 def _signal_name(number: int | None) -> str | None:

@@ -27,6 +27,8 @@ STDERR_LINES = 200  # kept of what the child writes
 STDERR_LINE_LENGTH = 2000
 START_LIMIT_S = 120.0  # importing torch on a cold disk takes tens of seconds
 GRACE_S = 2.0
+POLL_S = 1.0  # how often a silent child is asked whether it still lives
+PIPE_PIECE = 4096  # bytes that a pipe reported as writable takes without blocking (PIPE_BUF)
 _LIVING: set[EngineHost] = set()
 
 
@@ -48,7 +50,7 @@ class EngineHost:
         self._process: subprocess.Popen[bytes] | None = None
         self._to_child: Any = None
         self._from_child: int | None = None
-        self._buffer = b""
+        self._buffer = bytearray()
         self._stderr: deque[str] = deque(maxlen=STDERR_LINES)
         self._stderr_reader: threading.Thread | None = None
 
@@ -82,7 +84,7 @@ class EngineHost:
         os.close(answer_write)
         self._to_child = os.fdopen(command_write, "wb", buffering=0)
         self._from_child = answer_read
-        self._buffer = b""
+        self._buffer = bytearray()
         self._stderr.clear()
         self._stderr_reader = threading.Thread(target=self._keep_stderr, args=(self._process.stderr,), daemon=True)
         self._stderr_reader.start()
@@ -156,7 +158,7 @@ class EngineHost:
     # -- commands ------------------------------------------------------------------------------------------------------
 
     def load(self, artifact: Artifact, timeout_s: float) -> EngineDescription:
-        """Load an artifact; time to start the child comes on top. Raises EngineLoadError, EngineCrashed, EngineTimeout."""
+        """Load an artifact; time to start the child comes on top. EngineLoadError, EngineCrashed, EngineTimeout."""
         self.start()
         self._call({"command": "ready"}, START_LIMIT_S, "starting")
         answer = self._call({"command": "load", "artifact": artifact.to_json()}, timeout_s, "loading")
@@ -191,11 +193,8 @@ class EngineHost:
     def _call(self, message: dict[str, Any], timeout_s: float, doing: str) -> dict[str, Any]:
         if self._process is None or self._to_child is None:
             raise EngineError(f"the engine is not started: cannot begin {doing}")
-        try:
-            self._to_child.write(json.dumps(message).encode() + b"\n")
-        except OSError:
-            raise self._crash(doing) from None
         deadline = time.monotonic() + timeout_s
+        self._write(json.dumps(message).encode() + b"\n", deadline, timeout_s, doing)
         while True:
             line = self._read_line(deadline, timeout_s, doing)
             try:
@@ -213,20 +212,40 @@ class EngineHost:
             else:
                 return dict(answer)
 
-    def _read_line(self, deadline: float, timeout_s: float, doing: str) -> bytes:
-        assert self._from_child is not None
-        while b"\n" not in self._buffer:
+    def _write(self, data: bytes, deadline: float, timeout_s: float, doing: str) -> None:
+        """A child that hangs does not read: a long message must not block the parent beyond the limit."""
+        descriptor = self._to_child.fileno()
+        while data:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise self._timeout(timeout_s, doing)
-            ready, _, _ = select.select([self._from_child], [], [], left)
-            if not ready:
+            _, ready, _ = select.select([], [descriptor], [], left)
+            if ready:
+                try:
+                    data = data[os.write(descriptor, data[:PIPE_PIECE]) :]
+                except OSError:
+                    raise self._crash(doing) from None
+
+    def _read_line(self, deadline: float, timeout_s: float, doing: str) -> bytes:
+        assert self._from_child is not None
+        assert self._process is not None
+        searched = 0
+        while (end := self._buffer.find(b"\n", searched)) < 0:
+            searched = len(self._buffer)
+            left = deadline - time.monotonic()
+            if left <= 0:
                 raise self._timeout(timeout_s, doing)
+            ready, _, _ = select.select([self._from_child], [], [], min(left, POLL_S))
+            if not ready:
+                if self._process.poll() is not None:  # dead, but a process of its own still holds the pipe
+                    raise self._crash(doing)
+                continue
             piece = os.read(self._from_child, 1 << 16)
             if not piece:
                 raise self._crash(doing)
             self._buffer += piece
-        line, _, self._buffer = self._buffer.partition(b"\n")
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 1]
         return line
 
     def _timeout(self, timeout_s: float, doing: str) -> EngineTimeout:

@@ -13,11 +13,11 @@ from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from pytest_aprqa.engines.death import die, is_death
 from pytest_aprqa.engines.errors import EngineError
 from pytest_aprqa.engines.protocol import GenerationRequest, GenerationResult
 from pytest_aprqa.models.errors import ModelError
@@ -27,6 +27,7 @@ LARGEST_BODY = 4 << 20  # bytes
 MOST_TOKENS = 4096
 DEFAULT_TOKENS = 16
 START_LIMIT_S = 30.0
+DISCONNECT_POLL_S = 0.1
 
 
 class RequestError(ValueError):
@@ -37,7 +38,7 @@ class RequestError(ValueError):
         super().__init__(message)
 
 
-class _Gone(Exception):  # noqa: N818
+class _Gone(Exception):
     """The client went away: stop generating."""
 
 
@@ -66,11 +67,13 @@ class ServerThread:
 
 def _bind(port: int | None) -> socket.socket:
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((HOST, port or 0))
-    except OSError as error:
+    except (OSError, OverflowError) as error:
         listener.close()
-        raise EngineError(f"port {port} on {HOST} cannot be used: {error.strerror}; leave the port out") from None
+        reason = getattr(error, "strerror", None) or error
+        raise EngineError(f"port {port} on {HOST} cannot be used: {reason}; leave the port out") from None
     return listener
 
 
@@ -124,34 +127,54 @@ class _Service:
             if model is not None and model != self._name:
                 raise RequestError(404, f"model {model!r} is not served here; this server has {self._name!r}")
             if body.get("stream"):
-                return StreamingResponse(self._stream(request, generation, chat), media_type="text/event-stream")
-            result = await run_in_threadpool(self._generate, generation, None)
+                return StreamingResponse(self._stream(generation, chat), media_type="text/event-stream")
+            result = await self._wait(request, generation)
         except RequestError as error:
             return _error(error.status, str(error))
-        except (EngineError, ModelError) as error:
-            return JSONResponse({"error": {"message": str(error), "type": "engine_error"}}, status_code=500)
+        except Exception as error:  # whatever an engine raises is one message to the client
+            message = " ".join(f"{type(error).__name__}: {error}".split())[:2000]
+            if isinstance(error, (EngineError, ModelError)):
+                message = str(error)
+            return JSONResponse({"error": {"message": message, "type": "engine_error"}}, status_code=500)
         if result.error:
             return _error(400, result.error)
         return JSONResponse(_whole(result, chat=chat, model=self._name))
 
-    def _generate(self, generation: GenerationRequest, sink: Any) -> GenerationResult:
-        with self._lock:
-            results: list[GenerationResult] = self._engine.generate([generation], lambda *event: None, sink)
+    def _generate(self, generation: GenerationRequest, gone: threading.Event, sink: Any) -> GenerationResult:
+        def progress(*event: object) -> None:
+            if gone.is_set():
+                raise _Gone("the client went away")
+
+        try:
+            with self._lock:
+                progress()
+                results: list[GenerationResult] = self._engine.generate([generation], progress, sink)
+        except BaseException as error:
+            if is_death(error):
+                die(error)
+            raise
         return results[0]
 
-    async def _stream(self, request: Request, generation: GenerationRequest, chat: bool) -> AsyncIterator[bytes]:
+    async def _wait(self, request: Request, generation: GenerationRequest) -> GenerationResult:
+        """The whole answer; a client that goes away meanwhile stops the generation."""
+        gone = threading.Event()
+        work = asyncio.get_running_loop().run_in_executor(None, self._generate, generation, gone, None)
+        while not (await asyncio.wait([work], timeout=DISCONNECT_POLL_S))[0]:
+            if await request.is_disconnected():
+                gone.set()
+        return work.result()
+
+    async def _stream(self, generation: GenerationRequest, chat: bool) -> AsyncIterator[bytes]:
         loop = asyncio.get_running_loop()
         queue: asyncio.Queue[Any] = asyncio.Queue()
         gone = threading.Event()
 
         def sink(piece: str, ids: list[int]) -> None:
-            if gone.is_set():
-                raise _Gone
             loop.call_soon_threadsafe(queue.put_nowait, (piece, ids))
 
         def work() -> None:
             try:
-                outcome: Any = self._generate(generation, sink)
+                outcome: Any = self._generate(generation, gone, sink)
             except Exception as error:  # reported to the client below
                 outcome = error
             loop.call_soon_threadsafe(queue.put_nowait, outcome)
@@ -165,8 +188,13 @@ class _Service:
                     break
                 yield _event(identity | {"choices": [_piece(item[0], item[1], chat)]})
             if isinstance(item, GenerationResult) and not item.error:
-                last = {"index": 0, "finish_reason": item.finish_reason, "prompt_token_ids": item.prompt_ids}
-                last |= {"delta": {}} if chat else {"text": ""}
+                last: dict[str, Any] = {
+                    "index": 0,
+                    "finish_reason": item.finish_reason,
+                    "prompt_token_ids": item.prompt_ids,
+                }
+                empty: dict[str, Any] = {"delta": {}} if chat else {"text": ""}
+                last |= empty
                 yield _event(identity | {"choices": [last], "usage": _usage(item)})
                 yield b"data: [DONE]\n\n"
             else:

@@ -1,4 +1,4 @@
-"""The torch engine: a transformers model filled strictly with an artifact's canonical tensors, by its own declaration."""
+"""The torch engine: a transformers model filled strictly with an artifact's canonical tensors, as it declares."""
 
 from __future__ import annotations
 
@@ -70,11 +70,16 @@ class TorchEngine:
         self._context = config.max_position_embeddings
         self._description = EngineDescription(
             name="torch",
-            version=f"torch {torch.__version__}, transformers {transformers.__version__}",
+            version=torch.__version__,
             backend=self.backend,
             dtype=str(dtype).removeprefix("torch."),
             threads=torch.get_num_threads(),
-            details={"architecture": config.architecture, "stored_types": stored, "rope_style": config.rope_style},
+            details={
+                "architecture": config.architecture,
+                "stored_types": stored,
+                "rope_style": config.rope_style,
+                "transformers": transformers.__version__,
+            },
         )
         return self._description
 
@@ -132,6 +137,8 @@ class TorchEngine:
         return self._tokenizer
 
     def _prompt_ids(self, request: GenerationRequest, tokenizer: TokenizerDeclaration) -> list[int]:
+        if request.max_new_tokens < 1:
+            raise EngineError(f"max_new_tokens: found {request.max_new_tokens}, limit at least 1")
         text = request.prompt
         if request.mode == "chat":
             if not tokenizer.chat_template:
@@ -173,7 +180,7 @@ class TorchEngine:
                 first = time.monotonic() - started
             progress(step + 1, steps)
             if on_token is not None and len(batch) == 1:
-                shown = _emit(self._loaded(), decoding.new_ids[0], shown, on_token, decoding.all_finished)
+                shown = _emit(self._loaded(), decoding, shown, on_token)
             if decoding.all_finished:
                 break
         results = []
@@ -184,7 +191,7 @@ class TorchEngine:
                     position,
                     GenerationResult(
                         key=request.key,
-                        text=self._loaded().decode(new, skip_special=True),
+                        text=self._loaded().decode(decoding.text_ids(row), skip_special=True),
                         prompt_ids=ids,
                         new_ids=new,
                         finish_reason="stop" if decoding.stopped[row] else "length",
@@ -204,15 +211,14 @@ class TorchGpuEngine(TorchEngine):
 
 
 class _Sampler:
-    """Greedy at temperature 0, otherwise seeded sampling; one per request."""
+    """Seeded sampling of one request; at temperature 0 it does not sample and the largest logit is taken."""
 
     def __init__(self, request: GenerationRequest) -> None:
+        self.samples = request.temperature > 0
         self._temperature = request.temperature
-        self._generator = torch.Generator().manual_seed(request.seed) if request.temperature > 0 else None
+        self._generator = torch.Generator().manual_seed(request.seed)
 
     def pick(self, logits: torch.Tensor) -> int:
-        if self._generator is None:
-            return int(logits.argmax())
         weights = torch.softmax(logits.double().cpu() / self._temperature, dim=-1)
         return int(torch.multinomial(weights, 1, generator=self._generator))
 
@@ -238,6 +244,11 @@ class _Decoding:
         """True when every row stopped or reached its limit."""
         return all(self._finished)
 
+    def text_ids(self, row: int) -> list[int]:
+        """New ids that are text: the id that ended the row is not, even where it is an ordinary token."""
+        ids = self.new_ids[row]
+        return ids[:-1] if self.stopped[row] else ids
+
     def step(self, samplers: list[_Sampler], limits: list[int]) -> None:
         """One new token for every unfinished row."""
         with torch.inference_mode():
@@ -252,11 +263,12 @@ class _Decoding:
         logits = output.logits[:, -1].float()
         if not bool(torch.isfinite(logits).all()):
             raise EngineError("the model computes logits that are NaN or infinite")
+        greedy = logits.argmax(dim=-1).tolist()
         chosen = []
         for row, sampler in enumerate(samplers):
             token = 0
             if not self._finished[row]:
-                token = sampler.pick(logits[row])
+                token = sampler.pick(logits[row]) if sampler.samples else greedy[row]
                 self.new_ids[row].append(token)
                 self.stopped[row] = token in self._ends
                 self._finished[row] = self.stopped[row] or len(self.new_ids[row]) >= limits[row]
@@ -268,14 +280,13 @@ class _Decoding:
         self._positions = self._positions[:, -1:] + 1
 
 
-def _emit(tokenizer: TokenizerDeclaration, ids: list[int], shown: str, on_token: TokenSink, last: bool) -> str:
-    """Send what is new of the text; half a character waits for its other bytes."""
-    text = tokenizer.decode(ids, skip_special=True)
+def _emit(tokenizer: TokenizerDeclaration, decoding: _Decoding, shown: str, on_token: TokenSink) -> str:
+    """Send what is new of the only row's text; half a character waits for its other bytes."""
+    text = tokenizer.decode(decoding.text_ids(0), skip_special=True)
     piece = text[len(shown) :] if text.startswith(shown) else ""
-    if piece.endswith(REPLACEMENT) and not last:
-        on_token("", ids[-1:])
-        return shown
-    on_token(piece, ids[-1:])
+    if piece.endswith(REPLACEMENT) and not decoding.all_finished:
+        piece = ""
+    on_token(piece, decoding.new_ids[0][-1:])
     return shown + piece
 
 

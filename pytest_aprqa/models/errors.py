@@ -32,6 +32,10 @@ class ModelError(ValueError):
         super().__init__(" ".join(text.split()))
 
 
+class TokenizerPanic(ModelError):
+    """The tokenizer library panicked on a text or on ids. Inside an engine that is a crash, not a refusal."""
+
+
 class ModelNotFound(ModelError):
     """No place holds the model. `places` lists every place looked at, `command` gets the model."""
 

@@ -65,14 +65,26 @@ def artifact(request: pytest.FixtureRequest, model: ModelUnderTest, target: Targ
 
 
 @pytest.fixture
+def declared_artifact(artifact: OpenArtifact) -> OpenArtifact:
+    """The opened artifact, where its configuration can be read; otherwise blocked, G0-INTEGRITY-CONFIG says why."""
+    try:
+        _ = (artifact.config, artifact.tensors)
+    except ValueError as error:
+        pytest.skip(f"blocked: the configuration cannot be read, see G0-INTEGRITY-CONFIG: {error}")
+    return artifact
+
+
+@pytest.fixture
 def reference(model: ModelUnderTest) -> OpenArtifact:
     """The SafeTensors artifact, the ground truth."""
     from pytest_aprqa.model_under_test import GROUND_TRUTH, FormatNotAvailable
 
     try:
-        return model.opened(GROUND_TRUTH)
-    except FormatNotAvailable as error:
-        pytest.skip(f"no ground truth: {error}")
+        source = model.opened(GROUND_TRUTH)
+        _ = (source.config, source.tensors)
+    except (FormatNotAvailable, OSError, ValueError) as error:
+        pytest.skip(f"blocked: no ground truth to compare with: {error}")
+    return source
 
 
 @pytest.fixture
@@ -191,6 +203,7 @@ __all__: list[str] = [
     "answers",
     "artifact",
     "cell",
+    "declared_artifact",
     "engine",
     "model",
     "observe",

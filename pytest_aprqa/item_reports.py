@@ -24,7 +24,10 @@ def attach_evidence(item: pytest.Item, call: pytest.CallInfo[None], report: pyte
     evidence = evidence_of(item, call, report, state.order.get(item.nodeid, 0))
     file = item.getparent(PlaybookFile)
     assert file is not None
-    evidence.metadata["failure_policy"] = state.model_for(file.playbook).settings.failure_policy
+    settings = state.model_for(file.playbook).settings
+    evidence.metadata["failure_policy"] = settings.failure_policy
+    if settings.tier is not None:
+        evidence.metadata["tier"] = settings.tier
     report.user_properties.append((EVIDENCE_PROPERTY, canonical_json(evidence)))
     if not report.failed:
         return

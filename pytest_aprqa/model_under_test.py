@@ -85,7 +85,25 @@ class ModelUnderTest:
             self._on_progress(f"deriving {format_name} from safetensors: {' '.join(map(str, event))}")
 
         self._on_progress(f"deriving {format_name} from safetensors")
-        return derive(_source_folder(source), format_name, cache=_work_cache(), progress=progress)
+        try:
+            return derive(_source_folder(source), format_name, cache=_work_cache(), progress=progress)
+        except (OSError, ValueError, RuntimeError):
+            problem = self.source_problem()
+            if problem is None:
+                raise
+            # The finding is filed with the source; the format that could not be made from it was not tried.
+            raise FormatNotAvailable(
+                f"{format_name} cannot be derived, the SafeTensors source is not sound: {problem}"
+            ) from None
+
+    def source_problem(self) -> str | None:
+        """Why the SafeTensors source cannot be read by its own declaration, or None."""
+        try:
+            source = self.opened(GROUND_TRUTH)
+            _ = (source.config, source.tokenizer, source.tensors)
+        except (OSError, ValueError, RuntimeError) as error:
+            return str(error)
+        return None
 
     def opened(self, format_name: str) -> OpenArtifact:
         """The artifact of a format, opened by its own declaration, kept open for the process."""

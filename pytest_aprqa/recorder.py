@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pytest_aprqa.evidence.log import EvidenceLog
     from pytest_aprqa.evidence.record import Evidence
 
+DEFAULT_THRESHOLD = 700  # raw score, the lowest tier's
 BELOW_THRESHOLD_EXIT = pytest.ExitCode.TESTS_FAILED
 
 
@@ -139,12 +140,11 @@ class Recorder:
         return self.deselected > 0 or bool(self.config.option.keyword or self.config.option.markexpr)
 
     def threshold(self) -> int:
-        """Raw score that the tier of this run must reach (700; deep 900)."""
-        from pytest_aprqa.options import option_or_ini
+        """Raw score that the highest tier of this run must reach (700; deep 900)."""
         from pytest_aprqa.playbooks.tiers import parse_tier
 
-        tier = option_or_ini(self.config, "--tier")
-        return int(parse_tier(tier).threshold) if tier else 700
+        tiers = {tier for entry in self.evidence if (tier := entry.metadata.get("tier"))}
+        return max((int(parse_tier(tier).threshold) for tier in tiers), default=DEFAULT_THRESHOLD)
 
     def passes_threshold(self) -> bool:
         """The raw score reaches the tier's threshold and no gateway failed."""

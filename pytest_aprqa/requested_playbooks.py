@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,7 +60,7 @@ def check_before_run(config: pytest.Config, recorder: Recorder) -> None:
     requested: list[Path] = config.stash[REQUESTED]
     paths = [*requested]
     for argument in config.args:
-        path = (config.invocation_params.dir / argument.split("::", 1)[0]).resolve()
+        path = Path(os.path.abspath(config.invocation_params.dir / argument.split("::", 1)[0]))
         if is_playbook(path) and path.is_file() and path not in paths:
             paths.append(path)
     if not paths:

@@ -35,6 +35,11 @@ class RunSettings:
     timeout_ms: int
     sources: dict[str, str]
 
+    @property
+    def restricting_tier(self) -> str | None:
+        """The tier that the user asked for. One that the playbook declares is its own matrix: nothing is left out."""
+        return self.tier if self.sources.get("--tier") in ("option", "ini") else None
+
 
 def resolve_settings(config: pytest.Config, playbook: Playbook | None) -> RunSettings:
     """Resolve every setting. `playbook` None gives what the command line and the ini file say."""
@@ -53,8 +58,8 @@ def resolve_settings(config: pytest.Config, playbook: Playbook | None) -> RunSet
     policy = value("--failure-policy", playbook.failure_policy if playbook else None)
     try:
         policy = FailurePolicy.parse(str(getattr(policy, "value", policy))).value
-        tier = value("--tier")
-        tier = parse_tier(tier).name if tier is not None else None
+        tier = value("--tier", playbook.metadata.get("tier") if playbook else None)
+        tier = parse_tier(str(tier)).name if tier is not None else None
     except ValueError as error:
         raise SettingsError(str(error)) from None
     timeout = value("--scenario-timeout", playbook.matrix.timeout_ms if playbook else None)

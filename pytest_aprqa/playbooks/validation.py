@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from pytest_aprqa.playbooks.document import Document, close_match, number_of
-from pytest_aprqa.playbooks.errors import KeyPath, PlaybookError, one_line, shown_path, shown_value
+from pytest_aprqa.playbooks.errors import KeyPath, PlaybookError, one_line, shown_value
 
 if TYPE_CHECKING:
     import jsonschema
@@ -97,7 +97,9 @@ def _resolve(node: dict[str, Any]) -> dict[str, Any]:
     return node
 
 
-def _walk(node: dict[str, Any], value: Any, path: KeyPath, document: Document, unknown: list[PlaybookError]) -> None:
+def _walk(
+    node: dict[str, Any], value: Any, path: KeyPath, document: Document, unknown: list[PlaybookError]
+) -> None:
     """Convert the scalars below VALUE to the types that the schema asks for, and refuse keys it does not know (they are typos)."""
     node = _resolve(node)
     if isinstance(value, dict):

@@ -64,8 +64,11 @@ def test_configuration_matches_tensors(artifact: OpenArtifact, observe: Observe)
 
 @pytest.mark.gateway("G0")
 @pytest.mark.gate("G0-INTEGRITY-EXPECTED", severity="P0")
-def test_configuration_is_the_expected_one(artifact: OpenArtifact, playbook: Playbook, observe: Observe) -> None:
+def test_configuration_is_the_expected_one(
+    declared_artifact: OpenArtifact, playbook: Playbook, observe: Observe
+) -> None:
     """Dimensions are those that the playbook expects of this model."""
+    artifact = declared_artifact
     expected = playbook.model.expected
     if not expected:
         pytest.skip("the playbook expects no dimensions (model.expected_*)")
@@ -88,11 +91,12 @@ def test_configuration_is_the_expected_one(artifact: OpenArtifact, playbook: Pla
 
 @pytest.mark.gateway("G0")
 @pytest.mark.gate("G0-TENSOR-001", severity="P0")
-def test_tensors_are_those_of_the_family(artifact: OpenArtifact, observe: Observe) -> None:
+def test_tensors_are_those_of_the_family(declared_artifact: OpenArtifact, observe: Observe) -> None:
     """The set of tensor names is the family's template, expanded for every layer."""
     from pytest_aprqa.models.errors import ModelError
     from pytest_aprqa.models.families import expected_tensors
 
+    artifact = declared_artifact
     try:
         expected = expected_tensors(artifact.config)
     except ModelError as error:
@@ -112,17 +116,24 @@ def test_tensors_are_those_of_the_family(artifact: OpenArtifact, observe: Observ
 
 @pytest.mark.gateway("G1")
 @pytest.mark.gate("G1-TOKENIZER-001", severity="P0")
-def test_tokenizer_is_complete(artifact: OpenArtifact, playbook: Playbook, observe: Observe) -> None:
+def test_tokenizer_is_complete(declared_artifact: OpenArtifact, playbook: Playbook, observe: Observe) -> None:
     """The file brings a tokenizer that fits its vocabulary and, for chat, a chat template."""
+    artifact = declared_artifact
     observe.advise("the conversion lost the tokenizer or took another model's: convert again with the tokenizer")
     tokenizer = artifact.tokenizer
     rows = artifact.config.vocab_size
     largest = max(len(tokenizer.tokens) - 1, *tokenizer.end_ids, 0)
+    unknown = tokenizer.unknown_end_ids
     observe("tokens", len(tokenizer.tokens), limit=f"<= {rows}")
+    observe("end_ids_without_token", len(unknown), limit=0, passed=not unknown)
     observe("largest_token_id", largest, limit=rows - 1, passed=largest < rows)
     assert tokenizer.end_ids, f"{artifact.file.path.name}: no token that ends a generation is declared"
     assert largest < rows, (
         f"{artifact.file.path.name}: token id {largest} is outside the vocabulary of {rows} embedding rows"
+    )
+    assert not unknown, (
+        f"{artifact.file.path.name}: token {unknown[0]} is declared to end a generation, but the tokenizer has only"
+        f" {len(tokenizer.tokens)} tokens and no such one"
     )
     if "chat" in playbook.matrix.modalities:
         assert tokenizer.chat_template, f"{artifact.file.path.name}: no chat template, but the playbook asks for chat"

@@ -15,13 +15,19 @@ if TYPE_CHECKING:
 
 @pytest.mark.gateway("G0")
 @pytest.mark.gate("G0-LAYOUT-001", severity="P0")
-def test_tensor_layout(artifact: OpenArtifact, observe: Observe) -> None:
+def test_tensor_layout(declared_artifact: OpenArtifact, observe: Observe) -> None:
     """Shape of every tensor is the one that its role and the declared dimensions demand."""
+    from pytest_aprqa.models.errors import ModelError
     from pytest_aprqa.models.families import expected_tensors, layout_problems
+
+    artifact = declared_artifact
 
     observe.advise("a tensor is transposed or has another size: convert again, see LAYOUT-002 in the documentation")
     shapes = {name: artifact.tensors.entry(name).shape for name in artifact.tensors.names()}
-    problems = layout_problems(artifact.config, shapes)
+    try:
+        problems = layout_problems(artifact.config, shapes)
+    except ModelError as error:
+        pytest.skip(f"no layout contract: {error}")
     checked = len(set(shapes) & set(expected_tensors(artifact.config)))
     observe("tensors_checked", checked, limit=">= 1", passed=checked > 0)
     observe("layout_violations", len(problems), limit=0, passed=not problems)

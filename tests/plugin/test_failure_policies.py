@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 CHECKS = """
+import json
+
 import pytest
 
 @pytest.mark.gate("F-QUAL-910", severity="P1")
@@ -90,3 +94,40 @@ def test_smoke_tier_runs_only_safetensors_cpu_run(project):
     skipped = [e for e in project.evidence() if e["outcome"] == "Skipped"]
     assert skipped
     assert all("tier smoke" in e["reason"] for e in skipped)
+
+
+def test_fail_fast_leaves_a_diagnostic_report(project):
+    run(project, "--failure-policy=fail-fast")
+    folder = project.path / "evidence" / "latest" / "fail-fast-report"
+    diagnostics = json.loads((folder / "diagnostics.json").read_text(encoding="utf-8"))
+    assert diagnostics["failure"]["gate_id"] == "F-QUAL-911"
+    assert "torch" in diagnostics["environment"]["versions"]
+    summary = (folder / "summary.md").read_text(encoding="utf-8")
+    assert "Fail-Fast Report: F-QUAL-911" in summary
+    assert "an ordinary failure" in summary
+
+
+def test_other_policies_leave_no_diagnostic_report(project):
+    run(project, "--failure-policy=stop-on-first")
+    assert not (project.path / "evidence" / "latest" / "fail-fast-report").exists()
+
+
+def test_header_says_what_runs_and_where_settings_come_from(project):
+    path = project.write_playbook()
+    result = project.run(f"--playbook={path}", "-k", "file_is_sound", "--scenario-timeout=5000")
+    result.stdout.fnmatch_lines(
+        [
+            "playbook: *small.playbook.yaml",
+            "model: aprqa/tiny-qwen2 in *tiny-qwen2 (local_path of the playbook)",
+            "policy: collect-all, limit 5000 ms *(failure-policy from playbook, scenario-timeout from option)",
+        ]
+    )
+
+
+def test_an_evidence_folder_used_twice_keeps_both_runs_apart(project):
+    path = project.write_playbook()
+    for _ in range(2):
+        project.run(f"--playbook={path}", "-k", "file_is_sound", "--evidence-dir", "same")
+    logs = sorted(p.name for p in (project.path / "same").glob("evidence*.jsonl"))
+    assert logs == ["evidence.1.jsonl", "evidence.jsonl"]
+    assert len(project.evidence("same")) == 1

@@ -100,7 +100,7 @@ def _resolve(node: dict[str, Any]) -> dict[str, Any]:
 def _walk(
     node: dict[str, Any], value: Any, path: KeyPath, document: Document, unknown: list[PlaybookError]
 ) -> None:
-    """Convert the scalars below VALUE to the types that the schema asks for, and refuse keys it does not know (they are typos)."""
+    """Convert the scalars below VALUE to the types that the schema asks for, and refuse keys it does not know."""
     node = _resolve(node)
     if isinstance(value, dict):
         known: dict[str, Any] = node.get("properties", {})

@@ -11,7 +11,7 @@ from tests.plugin.conftest import TINY_MODEL
 
 # defect -> (gates that must be red, words that one of their reasons must have)
 CASES = {
-    "config-missing": ({"G0-INTEGRITY-CONFIG", "G1-LOAD-001"}, "config.json not found"),
+    "config-missing": ({"G0-INTEGRITY-CONFIG", "G1-LOAD-001"}, "No config.json found"),
     "shard-missing": ({"G0-INTEGRITY-FILE", "G1-LOAD-001"}, "shard"),
     "weights-truncated": ({"G0-INTEGRITY-FILE", "G1-LOAD-001"}, "shorter than its tensors"),
     "header-length-hostile": ({"G0-INTEGRITY-FILE", "G1-LOAD-001"}, "header is too long"),

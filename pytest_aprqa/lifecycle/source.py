@@ -13,7 +13,8 @@ from pytest_aprqa.formats.opening import open_tensor_file
 from pytest_aprqa.formats.tensor_file import TensorFile, sha256_of
 from pytest_aprqa.lifecycle.errors import LifecycleError
 from pytest_aprqa.models.config import ModelConfig, config_from_hf
-from pytest_aprqa.models.tokenizer import TokenizerDeclaration, tokenizer_from_hf
+from pytest_aprqa.models.tokenizer import TokenizerDeclaration
+from pytest_aprqa.models.tokenizer_folder import tokenizer_from_hf
 
 # Besides the weights, the files whose content can change a converted artifact.
 DECLARATIONS = (

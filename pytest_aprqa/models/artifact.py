@@ -16,12 +16,10 @@ from pytest_aprqa.formats.opening import open_tensor_file
 from pytest_aprqa.formats.tensor_file import TensorFile, sha256_of
 from pytest_aprqa.models.config import ModelConfig, config_from_apr, config_from_gguf, config_from_hf
 from pytest_aprqa.models.errors import ModelError
-from pytest_aprqa.models.tokenizer import (
-    TokenizerDeclaration,
-    tokenizer_from_apr,
-    tokenizer_from_gguf,
-    tokenizer_from_hf,
-)
+from pytest_aprqa.models.location import EXTENSIONS
+from pytest_aprqa.models.tokenizer import TokenizerDeclaration
+from pytest_aprqa.models.tokenizer_folder import tokenizer_from_hf
+from pytest_aprqa.models.tokenizer_keys import tokenizer_from_apr, tokenizer_from_gguf
 
 PUBLISHED, DERIVED = "published", "derived"
 
@@ -51,25 +49,39 @@ _DIGESTS: dict[tuple[str, int, int], str] = {}
 
 
 def describe_artifact(path: Path, format_name: str, *, origin: str = PUBLISHED) -> Artifact:
-    """Digest a file without judging it; a file that does not open is digested as it lies."""
+    """Digest a file or folder without judging it; what does not open is digested as it lies. ModelError: no file."""
     try:
         with open_tensor_file(path) as file:
             files = list(file.files)
     except (FormatError, OSError):
-        files = [path]
-    digests = []
-    for one in files:
-        status = os.stat(one)
-        key = (str(one.resolve()), status.st_size, status.st_mtime_ns)
-        if key not in _DIGESTS:
-            _DIGESTS[key] = sha256_of([one])
-        digests.append(_DIGESTS[key])
-    digest = digests[0] if len(digests) == 1 else sha256_of(files)
+        files = _files_as_they_lie(path, format_name)
+    try:
+        digest = _digest_of(files[0]) if len(files) == 1 else sha256_of(files)
+    except OSError as error:
+        raise ModelError(path, "file", f"cannot be read: {error.strerror or error}") from None
     return Artifact(format=format_name, path=path, origin=origin, sha256=digest)
 
 
+def _files_as_they_lie(path: Path, format_name: str) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    extension = EXTENSIONS.get(format_name, f".{format_name}")
+    files = sorted(one for one in path.iterdir() if one.suffix == extension and one.is_file())
+    if not files:
+        raise ModelError(path, "folder", f"holds no {extension} file", advice="fetch the weights of the model")
+    return files
+
+
+def _digest_of(path: Path) -> str:
+    status = os.stat(path)
+    key = (str(path.resolve()), status.st_size, status.st_mtime_ns)
+    if key not in _DIGESTS:
+        _DIGESTS[key] = sha256_of([path])
+    return _DIGESTS[key]
+
+
 class OpenArtifact:
-    """An open file. `config`, `tokenizer` and `tensors` are read when first asked for, each from the artifact itself."""
+    """An open file. `config`, `tokenizer` and `tensors` are read when first asked for, from the artifact itself."""
 
     def __init__(self, file: TensorFile) -> None:
         self.file = file
@@ -89,7 +101,7 @@ class OpenArtifact:
     def config(self) -> ModelConfig:
         """Declared dimensions. ModelError if they are missing or wrong."""
         if self.format == "safetensors":
-            return config_from_hf(self.folder)
+            return config_from_hf(self.file.path)
         read = config_from_gguf if self.format == "gguf" else config_from_apr
         return read(self.file.path, self.file.metadata, self.file.entries)
 

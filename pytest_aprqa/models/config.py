@@ -11,6 +11,7 @@ from typing import Any
 from pytest_aprqa.formats.tensor_file import TensorEntry
 from pytest_aprqa.models.errors import ModelError
 
+LARGEST_NUMBER = 1e30  # of a rotary base or epsilon
 LARGEST_CONFIG = 16 << 20  # bytes of a config.json that is read
 EMBEDDINGS = ("model.embed_tokens.weight", "token_embd.weight")
 HEADS = ("lm_head.weight", "output.weight")
@@ -18,12 +19,16 @@ HEADS = ("lm_head.weight", "output.weight")
 BIASED_FAMILIES = frozenset({"qwen2", "phi"})
 # rope_type of APR metadata: 0 rotates adjacent pairs, 2 rotates halves (apr-format 6.1).
 ROPE_STYLES = {0: "interleaved", 2: "half"}
+# Families whose head_dim is not hidden_size / heads when config.json leaves it out (public model code).
+HEAD_DIMS = {"qwen3": 128}
+CONFIG_GATE = "G0-INTEGRITY-CONFIG"
+FETCH_CONFIG = "fetch the model's config.json"
 HALF_BY_NAME = ("qwen", "phi", "gemma", "gptneox", "gpt-neox", "falcon", "deepseek")
 
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """Declared dimensions (counts), rotary base, epsilon and flags. `rope_style` is how the file says q/k rows rotate."""
+    """Declared dimensions (counts), rotary base, epsilon, flags. `rope_style`: how the file says q/k rows rotate."""
 
     architecture: str
     hidden_size: int
@@ -40,6 +45,8 @@ class ModelConfig:
     tied_embeddings: bool
     attention_bias: bool
     hidden_act: str
+    # Extra fields of transformers' `rope_parameters`, sorted by name; empty for plain rotation.
+    rope_scaling: tuple[tuple[str, Any], ...] = ()
 
     def to_transformers(self) -> dict[str, Any]:
         """Keyword arguments of the transformers configuration class of `architecture`."""
@@ -54,7 +61,11 @@ class ModelConfig:
             "hidden_act": self.hidden_act,
             "max_position_embeddings": self.max_position_embeddings,
             "rms_norm_eps": self.rms_norm_eps,
-            "rope_parameters": {"rope_type": "default", "rope_theta": self.rope_theta},
+            "rope_parameters": {
+                "rope_type": "default",
+                **{name: list(value) if isinstance(value, tuple) else value for name, value in self.rope_scaling},
+                "rope_theta": self.rope_theta,
+            },
             "tie_word_embeddings": self.tied_embeddings,
         }
         if self.architecture == "llama":
@@ -62,52 +73,95 @@ class ModelConfig:
         return values
 
 
-def config_from_hf(folder: Path) -> ModelConfig:
-    """Read config.json (or `*.config.json`) of a folder. ModelError: missing, unreadable, field missing or wrong."""
-    path = _config_file(folder)
-    try:
-        if path.stat().st_size > LARGEST_CONFIG:
-            raise ModelError(path, "file", "config is too large", found=path.stat().st_size, limit=LARGEST_CONFIG)
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        if isinstance(error, ModelError):
-            raise
-        raise ModelError(path, "file", f"config.json parse error: {error}", advice="fetch config.json again") from None
-    if not isinstance(document, dict):
-        raise ModelError(path, "file", "config.json is not a JSON object", found=type(document).__name__)
+def config_from_hf(place: Path) -> ModelConfig:
+    """Read config.json of a folder, or the one that belongs to a weight file (`<stem>.config.json` first).
+
+    ModelError in the words of gates.md 3.5: missing, unreadable, a field missing or wrong.
+    """
+    path = _config_file(place)
+    document = _document(path)
     reader = _Reader(path, document)
-    rope = document.get("rope_parameters")
-    rope = rope if isinstance(rope, dict) else {}
+    scaling = document.get("rope_parameters") or document.get("rope_scaling") or {}
+    if not isinstance(scaling, dict):
+        raise ModelError(path, "rope_parameters", "is not a mapping", found=repr(scaling)[:60])
     hidden, heads = reader.count("hidden_size"), reader.count("num_attention_heads")
     architecture = reader.text("model_type")
-    theta = rope.get("rope_theta", document.get("rope_theta", 10000.0))
+    theta = _given(scaling.get("rope_theta"), document.get("rope_theta"), 10000.0)
     return ModelConfig(
         architecture=architecture,
         hidden_size=hidden,
         num_layers=reader.count("num_hidden_layers"),
         num_heads=heads,
         num_kv_heads=reader.count("num_key_value_heads", heads),
-        head_dim=reader.count("head_dim", max(1, hidden // heads)),
+        head_dim=reader.count("head_dim", HEAD_DIMS.get(architecture, max(1, hidden // heads))),
         intermediate_size=reader.count("intermediate_size", 4 * hidden),
         vocab_size=reader.count("vocab_size"),
         max_position_embeddings=reader.count("max_position_embeddings", 2048),
         rope_theta=reader.number("rope_theta", theta),
         rope_style="half",
-        rms_norm_eps=reader.number("rms_norm_eps", document.get("rms_norm_eps", 1e-6)),
-        tied_embeddings=bool(document.get("tie_word_embeddings", False)),
-        attention_bias=bool(document.get("attention_bias", architecture in BIASED_FAMILIES)),
-        hidden_act=str(document.get("hidden_act") or "silu"),
+        rms_norm_eps=reader.number("rms_norm_eps", _given(document.get("rms_norm_eps"), 1e-6)),
+        tied_embeddings=reader.flag("tie_word_embeddings", False),
+        attention_bias=reader.flag("attention_bias", architecture in BIASED_FAMILIES),
+        hidden_act=reader.text("hidden_act", "silu"),
+        rope_scaling=_scaling(path, scaling),
     )
 
 
-def _config_file(folder: Path) -> Path:
-    path = folder / "config.json"
-    if path.is_file():
-        return path
+def _given(*values: Any) -> Any:
+    return next((value for value in values if value is not None), None)
+
+
+def _scaling(path: Path, declared: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """What a declaration says beyond the base. `type` is the old name of `rope_type`."""
+    kind = declared.get("rope_type") or declared.get("type") or "default"
+    if not isinstance(kind, str):
+        raise ModelError(path, "rope_type", "is not a name", found=_shown(kind))
+    if kind == "default":
+        return ()
+    fields = {name: _frozen(value) for name, value in declared.items() if name not in ("rope_theta", "type")}
+    return tuple(sorted((fields | {"rope_type": kind}).items()))
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(one) for one in value) if isinstance(value, list) else value
+
+
+def _document(path: Path) -> dict[str, Any]:
+    try:
+        size = path.stat().st_size
+        if size > LARGEST_CONFIG:
+            raise ModelError(path, CONFIG_GATE, "config.json is too large", found=size, limit=LARGEST_CONFIG)
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelError(
+            path, CONFIG_GATE, f"config.json not found or unreadable: {error.strerror or error}", advice=FETCH_CONFIG
+        ) from None
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, ModelError):
+            raise
+        raise ModelError(path, CONFIG_GATE, f"config.json parse error: {error}", advice=FETCH_CONFIG) from None
+    if not isinstance(document, dict):
+        found = type(document).__name__
+        raise ModelError(path, CONFIG_GATE, "config.json parse error: is not a JSON object", found=found)
+    return document
+
+
+def _config_file(place: Path) -> Path:
+    folder = place if place.is_dir() else place.parent
+    candidates = [folder / "config.json"]
+    if folder != place and not place.name.endswith(".index.json"):
+        candidates.insert(0, place.with_suffix(".config.json"))
+    for path in candidates:
+        if path.is_file():
+            return path
+    # Cached names, `<hash>.config.json`.
     others = sorted(folder.glob("*.config.json"))
     if others:
         return others[0]
-    raise ModelError(path, "file", "config.json not found or unreadable", advice="fetch the model's config.json")
+    problem = f"config.json not found or unreadable: {candidates[-1]}"
+    if len(candidates) > 1:
+        problem = f"No config.json found for {place}"
+    raise ModelError(folder, CONFIG_GATE, problem, advice=FETCH_CONFIG)
 
 
 def config_from_gguf(path: Path, metadata: Mapping[str, Any], entries: Mapping[str, TensorEntry]) -> ModelConfig:
@@ -136,7 +190,17 @@ def config_from_gguf(path: Path, metadata: Mapping[str, Any], entries: Mapping[s
         tied_embeddings=_first(entries, HEADS) is None,
         attention_bias=any(name.endswith((".attn_q.bias", "q_proj.bias")) for name in entries),
         hidden_act="silu",
+        rope_scaling=_gguf_scaling(path, metadata, key + "rope.scaling."),
     )
+
+
+def _gguf_scaling(path: Path, metadata: Mapping[str, Any], key: str) -> tuple[tuple[str, Any], ...]:
+    kind = metadata.get(key + "type")
+    if kind in (None, "none"):
+        return ()
+    names = {"factor": "factor", "original_max_position_embeddings": "original_context_length"}
+    fields = {ours: metadata[key + theirs] for ours, theirs in names.items() if metadata.get(key + theirs) is not None}
+    return _scaling(path, {"rope_type": kind, **fields})
 
 
 APR_ALIASES = {
@@ -169,8 +233,9 @@ def config_from_apr(path: Path, metadata: Mapping[str, Any], entries: Mapping[st
     rope_type = values.get("rope_type")
     if rope_type is None:
         rope_type = 2 if any(part in architecture for part in HALF_BY_NAME) else 0
-    if rope_type not in ROPE_STYLES:
-        raise ModelError(path, "metadata rope_type", "unknown rotary convention", found=rope_type, limit="0 or 2")
+    if isinstance(rope_type, bool) or not isinstance(rope_type, int) or rope_type not in ROPE_STYLES:
+        found = repr(rope_type)[:40]
+        raise ModelError(path, "metadata rope_type", "unknown rotary convention", found=found, limit="0 or 2")
     eps_default = 1e-6 if architecture.startswith(("qwen", "gemma", "deepseek")) else 1e-5
     return ModelConfig(
         architecture=architecture,
@@ -185,7 +250,7 @@ def config_from_apr(path: Path, metadata: Mapping[str, Any], entries: Mapping[st
         rope_theta=reader.number("rope_theta", values.get("rope_theta") or (1e6 if qwen else 1e4)),
         rope_style=ROPE_STYLES[rope_type],
         rms_norm_eps=reader.number("rms_norm_eps", values.get("rms_norm_eps") or eps_default),
-        tied_embeddings=bool(metadata.get("tied_embeddings")) or head is None or head.nbytes == 0,
+        tied_embeddings=reader.flag("tied_embeddings", False) or head is None or head.nbytes == 0,
         attention_bias=any(name.endswith(("q_proj.bias", "attn_q.bias")) for name in entries),
         hidden_act="silu",
     )
@@ -193,6 +258,13 @@ def config_from_apr(path: Path, metadata: Mapping[str, Any], entries: Mapping[st
 
 def _first(entries: Mapping[str, TensorEntry], names: tuple[str, ...]) -> TensorEntry | None:
     return next((entries[name] for name in names if name in entries), None)
+
+
+def _shown(value: Any) -> str:
+    # Python refuses to print whole numbers of more than some thousand digits.
+    if isinstance(value, int) and value.bit_length() > 256:
+        return f"a whole number of {value.bit_length()} bits"
+    return repr(value)[:60]
 
 
 class _Reader:
@@ -210,16 +282,25 @@ class _Reader:
                 self._path, field, "is missing", advice="the file is incomplete: convert or fetch it again"
             )
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 2**31:
-            raise ModelError(self._path, field, "is not a positive whole number", found=repr(value)[:60])
+            raise ModelError(self._path, field, "is not a positive whole number", found=_shown(value))
         return value
 
     def number(self, field: str, value: Any) -> float:
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-            raise ModelError(self._path, field, "is not a positive number", found=repr(value)[:60])
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < LARGEST_NUMBER:
+            raise ModelError(self._path, field, "is not a positive number", found=_shown(value))
         return float(value)
 
-    def text(self, field: str) -> str:
+    def flag(self, field: str, default: bool) -> bool:
         value = self._values.get(field)
+        if value is None:
+            return default
+        if not isinstance(value, bool):
+            raise ModelError(self._path, field, "is neither true nor false", found=_shown(value))
+        return value
+
+    def text(self, field: str, default: str | None = None) -> str:
+        value = self._values.get(field)
+        value = default if value is None else value
         if not isinstance(value, str) or not value:
-            raise ModelError(self._path, field, "is missing or not a name", found=repr(value)[:60])
+            raise ModelError(self._path, field, "is missing or not a name", found=_shown(value))
         return value

@@ -13,8 +13,15 @@ Shape = tuple[int, ...]
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 HEAD = "lm_head.weight"
 EMBEDDING = "model.embed_tokens.weight"
+# Where the dimensions of the embedding are read, first name first (gates.md 3.5).
+EMBEDDINGS = (
+    EMBEDDING, "embed_tokens.weight", "transformer.wte.weight", "wte.weight", HEAD, "model.lm_head.weight",
+)  # fmt: skip
 NORM = "model.norm.weight"
-_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blk)\.(\d+)\.")
+_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blk)\.(\d{1,6})(?:\.|$)")
+LARGEST_REPORT = 1000  # contradictions; a hostile layer number makes no more
+# GGUF files name the architecture whose code runs them: llama.cpp runs these families under another name.
+RUN_AS = {"gguf": {"mistral": "llama"}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +35,11 @@ class LayoutProblem:
 
     def __str__(self) -> str:
         return f"{self.rule}: {self.message}"
+
+
+def same_architecture(declared: str, source: str, format_name: str) -> bool:
+    """True when a file of `format_name` rightly declares `declared` for a source of architecture `source`."""
+    return declared in (source, RUN_AS.get(format_name, {}).get(source))
 
 
 def expected_tensors(config: ModelConfig) -> dict[str, Shape]:
@@ -91,8 +103,8 @@ def integrity_problems(config: ModelConfig, shapes: Mapping[str, Shape]) -> list
         problems.append(
             f"G0-INTEGRITY-LAYERS: config says {config.num_layers} layers but tensors have {max(layers) + 1}"
         )
-    embedding = shapes.get(EMBEDDING) or shapes.get(HEAD)
-    if embedding is not None and len(embedding) == 2:
+    embedding = next((shapes[name] for name in EMBEDDINGS if name in shapes), ())
+    if len(embedding) >= 2:
         if embedding[1] != config.hidden_size:
             problems.append(
                 f"G0-INTEGRITY-HIDDEN: config says hidden_size={config.hidden_size} but embedding has {embedding[1]}"
@@ -108,10 +120,12 @@ def integrity_problems(config: ModelConfig, shapes: Mapping[str, Shape]) -> list
             roles.setdefault(int(m[1]), set()).add(name[m.end() :])
     if roles:
         everything = set().union(*roles.values())
-        for layer, present in sorted(roles.items()):
-            if missing := sorted(everything - present):
+        for layer in range(min(max(roles) + 1, LARGEST_REPORT)):
+            if layer not in roles:
+                problems.append(f"G0-INTEGRITY-LAYERS: layer {layer} has no tensors")
+            elif missing := sorted(everything - roles[layer]):
                 problems.append(f"G0-INTEGRITY-LAYERS: layer {layer} lacks {', '.join(missing[:3])} that others have")
-    return problems
+    return problems[:LARGEST_REPORT]
 
 
 def _head_problems(config: ModelConfig, shapes: Mapping[str, Shape]) -> list[str]:
@@ -121,6 +135,7 @@ def _head_problems(config: ModelConfig, shapes: Mapping[str, Shape]) -> list[str
         rows = heads * config.head_dim
         if found is not None and len(found) == 2 and found[0] != rows and found != (config.hidden_size, rows):
             problems.append(
-                f"G0-INTEGRITY-HEADS: config says {heads} heads of {config.head_dim} but {role}_proj has {found[0]} rows"
+                f"G0-INTEGRITY-HEADS: config says {heads} heads of {config.head_dim}"
+                f" but {role}_proj has {found[0]} rows"
             )
     return problems

@@ -1,7 +1,10 @@
-"""Where a model lies: explicit path, playbook, model cache, Hugging Face cache, `apr` caches; and its file by format."""
+"""Where a model lies: explicit path, playbook, model cache, Hugging Face cache, `apr` caches; its file by format."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +19,7 @@ QUANTISATIONS = (
     "-q4k", "-q4_k_m", "-q4_k_s", "-q6_k", "-q8_0", "-q5_k_m", "-q2_k", "-q3_k_m", "-q3_k_s", "-f16", "-f32",
 )  # fmt: skip
 SKIPPED = ("adapter_", "consolidated")
+_REVISION = re.compile(r"[0-9A-Za-z_][0-9A-Za-z_.-]{0,199}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +48,14 @@ def locate_model(
     candidates: list[tuple[str, Path]] = []
     if local_path is not None:
         candidates.append(("local_path of the playbook", local_path))
-    organisation, _, name = repo.partition("/")
-    short = name.lower().replace(".", "-")
-    if model_cache is not None:
-        candidates += [("--model-cache", model_cache / organisation / name), ("--model-cache", model_cache / short)]
-    candidates += _hub_candidates(repo, environ)
-    home = Path(environ.get("HOME") or ".")
-    candidates += [
-        ("apr cache", home / ".cache" / "apr-models" / organisation / name),
-        ("apr cache", home / ".cache" / "apr-models" / short),
-        ("apr cache", home / ".cache" / "apr" / "models" / organisation / name),
-        ("apr cache", home / ".cache" / "apr" / "models" / short),
-    ]
+    parts = repo.split("/")
+    if all(part not in ("", ".", "..") for part in parts):
+        short = parts[-1].lower().replace(".", "-")
+        if model_cache is not None:
+            candidates += [("--model-cache", model_cache / one) for one in dict.fromkeys((repo, short))]
+        candidates += _hub_candidates(repo, environ)
+        caches = (_home(environ) / ".cache" / "apr-models", _home(environ) / ".cache" / "apr" / "models")
+        candidates += [("apr cache", cache / one) for cache in caches for one in dict.fromkeys((repo, short))]
     for how, path in candidates:
         if _holds_model(path):
             return ModelLocation(path, how)
@@ -63,25 +63,38 @@ def locate_model(
     raise ModelNotFound(repo, places, f"hf download {repo}")
 
 
+def _home(environ: Mapping[str, str]) -> Path:
+    return Path(environ.get("HOME") or ".").absolute()
+
+
 def _why_not(path: Path) -> str:
-    if not path.exists():
+    if not os.path.exists(path):
         return "does not exist"
+    if not os.access(path, os.R_OK):
+        return "cannot be read"
     return "has no safetensors, apr or gguf file" if path.is_dir() else "is not a model file"
 
 
 def _holds_model(path: Path) -> bool:
-    return any(find_artifact_file(path, format_name) is not None for format_name in EXTENSIONS)
+    try:
+        return any(find_artifact_file(path, format_name) is not None for format_name in EXTENSIONS)
+    except OSError:
+        return False
 
 
 def hub_cache(environ: Mapping[str, str]) -> Path:
-    """Root of the Hugging Face cache; an empty variable counts as unset."""
-    home = Path(environ.get("HOME") or ".")
+    """Root of the Hugging Face cache; an empty variable counts as unset, `~` is HOME, a relative path is expanded."""
     for name in ("HUGGINGFACE_HUB_CACHE", "HF_HUB_CACHE"):
         if environ.get(name):
-            return Path(environ[name]).expanduser().absolute()
+            return _expanded(environ[name], environ)
     if environ.get("HF_HOME"):
-        return Path(environ["HF_HOME"]).expanduser().absolute() / "hub"
-    return home / ".cache" / "huggingface" / "hub"
+        return _expanded(environ["HF_HOME"], environ) / "hub"
+    return _home(environ) / ".cache" / "huggingface" / "hub"
+
+
+def _expanded(text: str, environ: Mapping[str, str]) -> Path:
+    first, *rest = Path(text).parts or (".",)
+    return _home(environ).joinpath(*rest) if first == "~" else Path(text).absolute()
 
 
 def _hub_candidates(repo: str, environ: Mapping[str, str]) -> list[tuple[str, Path]]:
@@ -89,11 +102,11 @@ def _hub_candidates(repo: str, environ: Mapping[str, str]) -> list[tuple[str, Pa
     snapshots = root / "snapshots"
     chosen: list[Path] = []
     reference = root / "refs" / "main"
-    if reference.is_file():
+    with contextlib.suppress(OSError):
         revision = reference.read_text(encoding="utf-8", errors="replace").strip()
-        if revision and "/" not in revision and revision not in (".", ".."):
+        if _REVISION.fullmatch(revision):
             chosen.append(snapshots / revision)
-    if snapshots.is_dir():
+    with contextlib.suppress(OSError):
         others = sorted((p for p in snapshots.iterdir() if p.is_dir()), key=lambda p: (-p.stat().st_mtime, p.name))
         chosen += [p for p in others if p not in chosen]
     return [("Hugging Face cache", path) for path in chosen or [snapshots]]

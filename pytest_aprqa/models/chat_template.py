@@ -70,7 +70,7 @@ class _Renderer:
         self._stopped: dict[str, tuple[str, Any, Any]] = {}
 
     def render(self, template: str, variables: dict[str, Any], path: Path | str, seconds: float) -> str:
-        key = json.dumps([template, variables], sort_keys=True)
+        key = json.dumps([template, variables])
         with self._lock:
             if (text := self._texts.get(key)) is not None:
                 self._texts.move_to_end(key)

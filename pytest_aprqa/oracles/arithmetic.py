@@ -1,4 +1,4 @@
-"""The arithmetic oracle: the result of the prompt's first `number op number` must stand in the output as a number."""
+"""The arithmetic oracle: the result of the prompt's calculation must stand in the output as a number of its own."""
 
 from __future__ import annotations
 
@@ -6,61 +6,50 @@ import re
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 
+from pytest_aprqa.oracles.expressions import MINUS, NUMBER, first_calculation
 from pytest_aprqa.oracles.judgement import FAIL, PASS, SKIP, Judgement
 
 ORACLE = "arithmetic"
-TOLERANCE = 0.01
-_NUMBER = r"\d{1,30}(?:\.\d{1,30})?"
-_EXPRESSION = re.compile(rf"(?<![\w.])(-?{_NUMBER})\s*([-+*/x×÷])\s*({_NUMBER})(?![\w.]*\w)")
-_TOKEN = re.compile(rf"(?<![\w.])-?{_NUMBER}(?!\w|\.\d)")
-MINUS = str.maketrans({"\u2212": "-", "\u2013": "-"})
-
-
-def expected_result(prompt: str) -> Decimal | None:
-    """Result of the first expression of a prompt; None without one, or for a division by zero."""
-    match = _EXPRESSION.search(prompt.translate(MINUS))
-    if match is None:
-        return None
-    left, operation, right = Decimal(match[1]), match[2], Decimal(match[3])
-    try:
-        return {
-            "+": lambda: left + right,
-            "-": lambda: left - right,
-            "*": lambda: left * right,
-            "x": lambda: left * right,
-            "×": lambda: left * right,
-            "/": lambda: left / right,
-            "÷": lambda: left / right,
-        }[operation]()
-    except (InvalidOperation, ZeroDivisionError, ArithmeticError):
-        return None
+TOLERANCE = 0.01  # absolute, for results that are not whole
+_TOKEN = re.compile(rf"(?<![\w.])(?<!\d,)-?{NUMBER}(?!\w|\.\d|,\d{{3}})")
 
 
 def judge_arithmetic(
-    prompt: str, output: str, *, tolerance: float = TOLERANCE, answers: Mapping[str, str] | None = None
+    prompt: str, output: str, *, tolerance: float = TOLERANCE, answers: Mapping[str, object] | None = None
 ) -> Judgement:
-    """Skip when nothing is to be computed; `answers` declares results of word problems by prompt.
+    """Skip when nothing is to be computed; `answers` declares results of word problems by prompt, and goes first.
 
-    Whole results must be met exactly, others within `tolerance`.
+    Whole results must be met exactly, others within `tolerance`. The question repeated is no answer to it: its
+    calculation is taken out of the output before the number is looked for.
     """
+    output = output.translate(MINUS)
     declared = (answers or {}).get(prompt)
-    if declared is not None:
-        wanted = _decimal(str(declared))
-        if wanted is None:
-            found = str(declared).casefold() in output.casefold()
-            return _verdict(found, str(declared), output)
-    else:
-        wanted = expected_result(prompt)
-        if wanted is None:
+    if declared is None:
+        calculation = first_calculation(prompt)
+        if calculation is None:
             return Judgement(ORACLE, SKIP, "no arithmetic in the prompt")
-    numbers = [n for t in _TOKEN.findall(output.translate(MINUS)) if (n := _decimal(t)) is not None]
-    numbers += [n for t in re.findall(r"\d{1,3}(?:,\d{3})+", output) if (n := _decimal(t.replace(",", ""))) is not None]
-    exact = wanted == wanted.to_integral_value()
-    limit = Decimal(0) if exact else Decimal(str(tolerance))
-    return _verdict(any(abs(n - wanted) <= limit for n in numbers), _text(wanted), output)
+        return _verdict(calculation.result, _without(calculation.text, output), output, tolerance)
+    said = output.replace(prompt.translate(MINUS), " ")
+    wanted = _decimal(str(declared))
+    if wanted is not None:
+        return _verdict(wanted, said, output, tolerance)
+    found = re.search(rf"(?<!\w){re.escape(str(declared))}(?!\w)", said, re.IGNORECASE) is not None
+    return _judgement(found, str(declared), output)
 
 
-def _verdict(found: bool, wanted: str, output: str) -> Judgement:
+def _without(expression: str, output: str) -> str:
+    """The output without repetitions of the expression, however they are spaced."""
+    spaced = r"\s*".join(re.escape(piece) for piece in re.findall(rf"{NUMBER}|\S", expression))
+    return re.sub(rf"(?<![\w.]){spaced}(?!\w|\.\d)", " ", output)
+
+
+def _verdict(wanted: Decimal, said: str, output: str, tolerance: float) -> Judgement:
+    numbers = [n for token in _TOKEN.findall(said) if (n := _decimal(token.replace(",", ""))) is not None]
+    limit = Decimal(0) if wanted == wanted.to_integral_value() else Decimal(str(tolerance))
+    return _judgement(any(abs(n - wanted) <= limit for n in numbers), _text(wanted), output)
+
+
+def _judgement(found: bool, wanted: str, output: str) -> Judgement:
     if found:
         return Judgement(ORACLE, PASS, f"the output has {wanted}")
     return Judgement(ORACLE, FAIL, f"expected {wanted}, found {output.strip()[:60]!r}")

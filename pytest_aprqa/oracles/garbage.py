@@ -1,4 +1,4 @@
-"""The garbage oracle: empty, control characters, NaN, repetition, no information, mixed-script soup (gates.md 8)."""
+"""The garbage oracle: empty, unprintable, NaN, repetition, no information, token soup (gates.md 8, column [R])."""
 
 from __future__ import annotations
 
@@ -8,60 +8,70 @@ import unicodedata
 from collections import Counter
 
 from pytest_aprqa.oracles.judgement import FAIL, PASS, Judgement
-from pytest_aprqa.oracles.text_cleaning import without_colours
+from pytest_aprqa.oracles.repetition import is_repetitive
+from pytest_aprqa.oracles.text_cleaning import cleaned
+from pytest_aprqa.oracles.token_soup import soup_reason
 
 ORACLE = "garbage"
-MAX_REPETITION_RATIO = 0.3  # most frequent token / tokens
+MAX_REPETITION_RATIO = 0.3  # most frequent word / tokens
 MIN_UNIQUE_CHARS = 10
 MIN_ENTROPY_BITS = 1.0  # Shannon entropy of the characters
 # Statistics of a text say something from this length on; "4" and "Paris" are answers.
 STATISTICS_FROM_CHARS = 20
 STATISTICS_FROM_TOKENS = 5
-SOUP_SHARE = 0.3  # of words that mix case or scripts inside
-SOUP_FROM_WORDS = 3
-LONGEST_PERIOD = 20
-MIN_COPIES = 3
-MIN_COVERAGE_PERCENT = 70
-_NOT_A_NUMBER = re.compile(r"(?<![\w.])[-+]?(?:nan|inf|infinity)(?!\w)", re.IGNORECASE)
-_WORD = re.compile(r"\w+", re.UNICODE)
+REPLACEMENT = "\ufffd"
+LONGEST_CUT_CHARACTER = 3  # replacement characters that a token limit inside one character can leave
+# As whole words: neither "information" nor "infinity", neither math.inf nor float('inf').
+_NOT_A_NUMBER = re.compile(r"(?<![\w.'\"`+-])(?:[-+]?(?:NaN|nan|NAN|Inf|inf|INF)|[-+][Ii]nfinity)(?![\w'\"`])")
 
 
 def judge_garbage(
-    output: str, *, max_repetition_ratio: float = MAX_REPETITION_RATIO, min_unique_chars: int = MIN_UNIQUE_CHARS
+    output: str,
+    *,
+    max_repetition_ratio: float = MAX_REPETITION_RATIO,
+    min_unique_chars: int = MIN_UNIQUE_CHARS,
+    truncated: bool = False,
 ) -> Judgement:
-    """Pass unless the output is garbage; the reason names the first sign."""
-    reason = garbage_reason(
-        without_colours(output), max_repetition_ratio=max_repetition_ratio, min_unique_chars=min_unique_chars
-    )
+    """Pass unless the output is garbage; the reason names the first sign. It always looks, it never skips.
+
+    `truncated` (the token limit ended the output): a last character that is cut in the middle is no sign.
+    """
+    text = cleaned(output)
+    if truncated and text.endswith(REPLACEMENT):
+        whole = text.rstrip(REPLACEMENT)
+        text = whole if len(text) - len(whole) <= LONGEST_CUT_CHARACTER else text
+    reason = _unprintable(text) or _statistics(text, max_repetition_ratio, min_unique_chars) or soup_reason(text)
     return Judgement(ORACLE, FAIL, reason) if reason else Judgement(ORACLE, PASS, "no sign of garbage")
 
 
-def garbage_reason(text: str, *, max_repetition_ratio: float, min_unique_chars: int) -> str | None:
-    """The first sign of garbage, or None."""
+def _unprintable(text: str) -> str | None:
     if not text.strip():
         return "Output is empty"
-    if any(unicodedata.category(c) == "Cc" and c not in "\n\t\r" for c in text):
+    categories = {unicodedata.category(c) for c in text if c not in "\n\t\r"}
+    if "Cc" in categories:
         return "Output contains control characters"
-    if "\ufffd" in text:
-        return "Output contains replacement characters"
     if _NOT_A_NUMBER.search(text):
         return "Output contains NaN or Inf"
+    if REPLACEMENT in text:
+        return "Output contains replacement characters"
+    if categories & {"Co", "Cs"}:
+        return "Output contains characters without a meaning (private use or half a pair)"
     if not any(c.isalnum() for c in text):
         return "Output has no letter and no digit"
-    if is_repetitive(text):
-        return "Output is highly repetitive"
-    return _statistics(text, max_repetition_ratio, min_unique_chars) or _soup(text)
+    return "Output is highly repetitive" if is_repetitive(text) else None
 
 
 def _statistics(text: str, max_repetition_ratio: float, min_unique_chars: int) -> str | None:
     tokens = text.split()
     if len(text) < STATISTICS_FROM_CHARS or len(tokens) < STATISTICS_FROM_TOKENS:
         return None
+    # Bullets, operators and numbers may come again and again between words: they are counted only without words.
+    words = [t for t in tokens if any(c.isalpha() for c in t)]
     unique = len(set(text))
-    if unique < min_unique_chars:
+    if words and unique < min_unique_chars:  # a list of numbers has no more than the digits
         return f"Output has {unique} different characters, limit {min_unique_chars}"
-    word, count = Counter(tokens).most_common(1)[0]
-    if count / len(tokens) > max_repetition_ratio:
+    word, count = Counter(words or tokens).most_common(1)[0]
+    if count > max_repetition_ratio * len(tokens):
         share = count / len(tokens)
         return f"Output repeats {word[:20]!r} in {share:.0%} of its tokens, limit {max_repetition_ratio:.0%}"
     bits = entropy(text)
@@ -74,52 +84,3 @@ def entropy(text: str) -> float:
     """Shannon entropy in bits per character."""
     total = len(text)
     return -sum(n / total * math.log2(n / total) for n in Counter(text).values()) if total else 0.0
-
-
-def is_repetitive(text: str) -> bool:
-    """Copies of one short period in the whole text or a long word, or one word (or pair of words) again and again."""
-    if len(set(text)) == 1 and len(text) >= 2 * MIN_COPIES:
-        return True
-    if _periodic(text.encode()) or any(len(w.encode()) >= 6 and _periodic(w.encode()) for w in text.split()):
-        return True
-    words = text.split()
-    if len(words) >= 5 and len(set(words)) == 1:
-        return True
-    if len(words) < 6:
-        return False
-    pairs = [tuple(words[i : i + 2]) for i in range(0, len(words) - 1, 2)]
-    # The ancestor asked for half of the pairs, rounded down: one of three, so that any six words were garbage.
-    return pairs.count(pairs[0]) >= max(MIN_COPIES, math.ceil(len(pairs) * MIN_COVERAGE_PERCENT / 100))
-
-
-def _periodic(data: bytes) -> bool:
-    length = len(data)
-    for period in range(1, min(LONGEST_PERIOD, length // MIN_COPIES) + 1):
-        if period == 1 and length < 2 * MIN_COPIES:
-            continue
-        first, copies = data[:period], 1
-        while data[copies * period : (copies + 1) * period] == first:
-            copies += 1
-        if copies >= MIN_COPIES and copies * period * 100 // length >= MIN_COVERAGE_PERCENT:
-            return True
-    return False
-
-
-def _soup(text: str) -> str | None:
-    words = [w for w in _WORD.findall(text) if sum(c.isalpha() for c in w) >= 4]
-    if len(words) < SOUP_FROM_WORDS:
-        return None
-    mixed = [w for w in words if _mixes(w)]
-    if len(mixed) / len(words) <= SOUP_SHARE:
-        return None
-    return f"Output mixes case or scripts inside {len(mixed)} of {len(words)} words, such as {mixed[0][:20]!r}"
-
-
-def _mixes(word: str) -> bool:
-    letters = [c for c in word if c.isalpha()]
-    scripts = {unicodedata.name(c, "?").split()[0] for c in letters}
-    if len(scripts) > 1:
-        return True
-    inner = "".join(letters)
-    changes = sum(a.islower() and b.isupper() for a, b in zip(inner, inner[1:], strict=False))
-    return changes >= 1 and not inner.isupper() and "_" not in word

@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 
 _ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-Z\\-_]")
-_BANNER = re.compile(r"^(?:===.*|.*\btok/s\b.*)$", re.MULTILINE)
+_APR_RUN = re.compile(r"\s*=== APR Run ===\s*$", re.MULTILINE)
+_APR_OUTPUT = re.compile(
+    r"^Output:[ \t]*\r?\n(.*?)\s*(?:^Completed in [\d.]+ ?m?s\b[^\n]*\s*)?\Z", re.MULTILINE | re.DOTALL
+)
 
 
 def without_colours(text: str) -> str:
@@ -14,5 +17,13 @@ def without_colours(text: str) -> str:
 
 
 def without_banners(text: str) -> str:
-    """The text without ANSI sequences, `===` headings and speed lines of the `apr` program."""
-    return _BANNER.sub("", without_colours(text)).strip("\n")
+    """The generated text of what `apr run` prints: empty when it printed statistics only. Other texts unchanged."""
+    if not _APR_RUN.match(text):
+        return text
+    found = _APR_OUTPUT.search(text)
+    return found[1] if found else ""
+
+
+def cleaned(text: str) -> str:
+    """The text without colours and banners: what the model wrote."""
+    return without_banners(without_colours(text))

@@ -21,21 +21,24 @@ def ask_server(engine: LoadedEngine, scenarios: Sequence[Scenario], answers: Cel
 
     from pytest_aprqa.engines.errors import EngineCrashed, EngineError, EngineTimeout
 
-    client = _client(engine)
+    client: httpx.Client | None = None
     try:
         for position, scenario in enumerate(scenarios):
             try:
+                client = client or _client(engine)
                 answers.results[scenario.key] = complete(client, scenario, stream=position % 2 == 1)
             except (httpx.HTTPError, EngineError) as error:
                 failure = _failure(engine, error)
                 answers.failures[scenario.key] = failure
                 if isinstance(failure, (EngineCrashed, EngineTimeout)):
                     answers.deaths.append(failure)
-                    client.close()
-                    engine.revive()
-                    client = _client(engine)
+                    if client is not None:  # a death while the server starts has revived the engine already
+                        client.close()
+                        client = None
+                        engine.revive()
     finally:
-        client.close()
+        if client is not None:
+            client.close()
 
 
 def _client(engine: LoadedEngine) -> httpx.Client:
@@ -51,8 +54,8 @@ def _failure(engine: LoadedEngine, error: Exception) -> Exception:
     from pytest_aprqa.engines.errors import EngineError, EngineTimeout
 
     if isinstance(error, httpx.TimeoutException):
-        limit = int(engine.timeout_s * 1000)
-        return EngineTimeout(f"an answer of the server, asked over HTTP with a limit of {limit} ms,", limit_ms=limit)
+        limit = round(engine.timeout_s * 1000)
+        return EngineTimeout("an answer over HTTP", limit_ms=limit, stderr_tail=engine.host.stderr_tail)
     if isinstance(error, httpx.HTTPError):
         return engine.host.death() or EngineError(f"server: {type(error).__name__}: {error}")
     return error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import threading
@@ -127,15 +128,12 @@ class _Service:
             if model is not None and model != self._name:
                 raise RequestError(404, f"model {model!r} is not served here; this server has {self._name!r}")
             if body.get("stream"):
-                return StreamingResponse(self._stream(generation, chat), media_type="text/event-stream")
+                return await self._streamed(generation, chat)
             result = await self._wait(request, generation)
         except RequestError as error:
             return _error(error.status, str(error))
         except Exception as error:  # whatever an engine raises is one message to the client
-            message = " ".join(f"{type(error).__name__}: {error}".split())[:2000]
-            if isinstance(error, (EngineError, ModelError)):
-                message = str(error)
-            return JSONResponse({"error": {"message": message, "type": "engine_error"}}, status_code=500)
+            return JSONResponse({"error": {"message": _one_line(error), "type": "engine_error"}}, status_code=500)
         if result.error:
             return _error(400, result.error)
         return JSONResponse(_whole(result, chat=chat, model=self._name))
@@ -164,45 +162,53 @@ class _Service:
                 gone.set()
         return work.result()
 
-    async def _stream(self, generation: GenerationRequest, chat: bool) -> AsyncIterator[bytes]:
+    async def _streamed(self, generation: GenerationRequest, chat: bool) -> Response:
+        """A stream, or a plain error where the generation does not begin: a status cannot follow its own body."""
         loop = asyncio.get_running_loop()
         queue: asyncio.Queue[Any] = asyncio.Queue()
         gone = threading.Event()
 
-        def sink(piece: str, ids: list[int]) -> None:
-            loop.call_soon_threadsafe(queue.put_nowait, (piece, ids))
+        def put(item: Any) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(queue.put_nowait, item)
 
         def work() -> None:
             try:
-                outcome: Any = self._generate(generation, gone, sink)
-            except Exception as error:  # reported to the client below
-                outcome = error
-            loop.call_soon_threadsafe(queue.put_nowait, outcome)
+                put(self._generate(generation, gone, lambda piece, ids: put((piece, ids))))
+            except Exception as error:  # reported to the client
+                put(error)
 
-        task = loop.run_in_executor(None, work)
+        loop.run_in_executor(None, work)
+        first = await queue.get()
+        if isinstance(first, Exception):
+            raise first
+        if isinstance(first, GenerationResult) and first.error:
+            raise RequestError(400, first.error)
+        return StreamingResponse(self._events(first, queue, gone, chat), media_type="text/event-stream")
+
+    async def _events(
+        self, item: Any, queue: asyncio.Queue[Any], gone: threading.Event, chat: bool
+    ) -> AsyncIterator[bytes]:
         identity = _identity(chat, self._name)
         try:
-            while True:
-                item = await queue.get()
-                if not isinstance(item, tuple):
-                    break
+            while isinstance(item, tuple):
                 yield _event(identity | {"choices": [_piece(item[0], item[1], chat)]})
+                item = await queue.get()
             if isinstance(item, GenerationResult) and not item.error:
-                last: dict[str, Any] = {
-                    "index": 0,
-                    "finish_reason": item.finish_reason,
-                    "prompt_token_ids": item.prompt_ids,
-                }
-                empty: dict[str, Any] = {"delta": {}} if chat else {"text": ""}
-                last |= empty
+                last: dict[str, Any] = {"index": 0, "finish_reason": item.finish_reason}
+                last |= {"prompt_token_ids": item.prompt_ids, ("delta" if chat else "text"): {} if chat else ""}
                 yield _event(identity | {"choices": [last], "usage": _usage(item)})
                 yield b"data: [DONE]\n\n"
             else:
-                message = item.error if isinstance(item, GenerationResult) else str(item)
+                message = item.error if isinstance(item, GenerationResult) else _one_line(item)
                 yield _event({"error": {"message": message, "type": "engine_error"}})
         finally:
             gone.set()
-            await asyncio.shield(task)
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return (text if isinstance(error, (EngineError, ModelError)) else f"{type(error).__name__}: {text}")[:2000]
 
 
 async def _body(request: Request) -> dict[str, Any]:

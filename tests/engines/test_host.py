@@ -113,11 +113,11 @@ def test_time_out_kills_the_whole_group_within_two_seconds_of_the_limit(
     pid = host.pid
     assert pid is not None
     limit = 0.7
+    if name != "HangsInLoad":
+        host.load(artifact, timeout_s=20)
     began = time.monotonic()
     with pytest.raises(EngineTimeout) as caught:
-        host.load(artifact, timeout_s=limit)
-        began = time.monotonic()
-        host.generate([GUILTY], timeout_s=limit)
+        host.load(artifact, timeout_s=limit) if name == "HangsInLoad" else host.generate([GUILTY], timeout_s=limit)
     assert limit <= time.monotonic() - began < limit + 2
     assert caught.value.limit_ms == 700
     assert "within 700 ms" in str(caught.value)
@@ -173,7 +173,7 @@ def test_exception_is_one_line_and_the_engine_lives(start: Callable[..., EngineH
     host = start("Raises")
     host.load(artifact, timeout_s=20)
     pid = host.pid
-    with pytest.raises(EngineError, match="KeyError: .*first line") as caught:
+    with pytest.raises(EngineError, match=r"KeyError: .*first line") as caught:
         host.generate([GUILTY], timeout_s=10)
     assert "\n" not in str(caught.value)
     assert host.generate([GOOD], timeout_s=10)[0].text == "fine"

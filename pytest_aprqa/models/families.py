@@ -130,6 +130,11 @@ def integrity_problems(config: ModelConfig, shapes: Mapping[str, Shape]) -> list
 
 def _head_problems(config: ModelConfig, shapes: Mapping[str, Shape]) -> list[str]:
     problems = []
+    if config.num_heads % config.num_kv_heads:
+        problems.append(
+            f"G0-INTEGRITY-HEADS: config says {config.num_heads} heads,"
+            f" which is no multiple of {config.num_kv_heads} key-value heads"
+        )
     for role, heads in (("q", config.num_heads), ("k", config.num_kv_heads)):
         found = shapes.get(f"model.layers.0.self_attn.{role}_proj.weight")
         rows = heads * config.head_dim

@@ -84,7 +84,7 @@ def test_a_prompt_that_looks_like_a_template_is_text():
     ],
 )
 def test_a_template_that_cannot_be_rendered_is_one_error(template, words):
-    with pytest.raises(ModelError, match="^m/tokenizer_config.json: chat_template: ") as caught:
+    with pytest.raises(ModelError, match=r"^m/tokenizer_config\.json: chat_template: ") as caught:
         render_chat(template, ASK, path=Path("m/tokenizer_config.json"))
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -116,7 +116,7 @@ EXPLOSIONS = [
 @pytest.mark.parametrize("template", EXPLOSIONS)
 def test_a_template_that_explodes_is_one_error_and_the_next_one_is_rendered(template):
     started = time.monotonic()
-    with pytest.raises(ModelError, match="chat_template: (needs too much memory|renders too much text)"):
+    with pytest.raises(ModelError, match=r"chat_template: (needs too much memory|renders too much text)"):
         render_chat(template, ASK)
     assert time.monotonic() - started < 30
     assert render_chat("{{ messages[0].role }} again", ASK) == "user again"

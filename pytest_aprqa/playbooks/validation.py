@@ -97,9 +97,7 @@ def _resolve(node: dict[str, Any]) -> dict[str, Any]:
     return node
 
 
-def _walk(
-    node: dict[str, Any], value: Any, path: KeyPath, document: Document, unknown: list[PlaybookError]
-) -> None:
+def _walk(node: dict[str, Any], value: Any, path: KeyPath, document: Document, unknown: list[PlaybookError]) -> None:
     """Convert the scalars below VALUE to the types that the schema asks for, and refuse keys it does not know."""
     node = _resolve(node)
     if isinstance(value, dict):

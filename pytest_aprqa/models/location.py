@@ -89,6 +89,8 @@ def hub_cache(environ: Mapping[str, str]) -> Path:
             return _expanded(environ[name], environ)
     if environ.get("HF_HOME"):
         return _expanded(environ["HF_HOME"], environ) / "hub"
+    if environ.get("XDG_CACHE_HOME"):
+        return _expanded(environ["XDG_CACHE_HOME"], environ) / "huggingface" / "hub"
     return _home(environ) / ".cache" / "huggingface" / "hub"
 
 

@@ -137,7 +137,6 @@ class EnginePool:
         if backend == "gpu" and model.settings.no_gpu:
             raise EngineUnavailable("gpu cells are switched off by --no-gpu")
         name = engine_for(format_name, backend, apr_binary=model.settings.apr_binary)
-        model.artifact(format_name)
         label = f"{format_name} {backend}"
 
         def progress(*event: object) -> None:
@@ -146,6 +145,8 @@ class EnginePool:
         self._on_progress(f"{label}: loading")
         host = EngineHost(name, threads=self.threads, on_progress=progress)
         try:
+            host.start()  # it imports its libraries while this process derives or digests the artifact
+            model.artifact(format_name)
             return LoadedEngine(host, model, format_name, backend)
         except BaseException:
             host.close()

@@ -15,9 +15,11 @@ from dataclasses import asdict
 from typing import Any
 
 from pytest_aprqa.engines.death import die, is_death
+from pytest_aprqa.engines.errors import EngineUnavailable
 
 BUILT_IN = {"torch": "pytest_aprqa.engines.torch_engine:TorchEngine"}
 PARENT_POLL_S = 1.0
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class Answers:
@@ -27,11 +29,12 @@ class Answers:
         self._stream = os.fdopen(descriptor, "wb", buffering=0)
         self._lock = threading.Lock()
         self._last_progress = 0.0
+        self.call: int | None = None  # the call that is being answered
 
     def send(self, **message: Any) -> None:
-        """One answer."""
+        """One answer to the present call."""
         with self._lock:
-            data = json.dumps(message).encode() + b"\n"
+            data = json.dumps(message | {"call": self.call}).encode() + b"\n"
             while data:
                 data = data[self._stream.write(data) :]
 
@@ -50,13 +53,18 @@ def main() -> None:
         os.set_inheritable(descriptor, False)  # a process that the engine starts must not keep the parent waiting
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C belongs to the parent, which ends this process
     _limit_memory(arguments.memory_limit)
+    if arguments.die_with_parent:
+        _die_with_parent()
     threading.Thread(target=_watch_parent, args=(arguments.parent,), daemon=True).start()
     answers = Answers(arguments.answers)
     engine = _make_engine(arguments.engine, arguments.threads)
     commands = os.fdopen(arguments.commands, "rb")
     server: Any = None
     for line in commands:
-        command = json.loads(line)
+        command = _command(line)
+        if command is None:
+            continue
+        answers.call = command["call"]
         try:
             if command["command"] == "serve":
                 from pytest_aprqa.engines.server import ServerThread
@@ -73,8 +81,20 @@ def main() -> None:
         except Exception as error:  # whatever an engine raises is one message to the parent
             if is_death(error):
                 raise
-            answers.send(kind="error", message=_one_line(error))
+            unavailable = isinstance(error, EngineUnavailable)
+            answers.send(kind="error", message=_one_line(error), unavailable=unavailable)
     engine.close()
+
+
+def _command(line: bytes) -> dict[str, Any] | None:
+    """A command, or None for an empty line and for one that the parent was interrupted in writing."""
+    if not line.strip():
+        return None
+    try:
+        return dict(json.loads(line))
+    except ValueError:
+        print(f"command left out, it is incomplete: {line[:80]!r}", file=sys.stderr)
+        return None
 
 
 def _obey(engine: Any, command: dict[str, Any], answers: Answers) -> None:
@@ -124,8 +144,16 @@ def _limit_memory(limit: int | None) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
+def _die_with_parent() -> None:
+    """Ask the kernel to end this process with its parent, even while native code keeps every thread from running."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def _watch_parent(parent: int) -> None:
-    """No orphan survives a killed parent."""
+    """No orphan survives a killed parent, on other systems than Linux too; also ends one whose parent was faster."""
     while os.getppid() == parent:
         time.sleep(PARENT_POLL_S)
     os._exit(1)
@@ -139,6 +167,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--memory-limit", type=int)
+    parser.add_argument("--die-with-parent", action="store_true")
     return parser.parse_args()
 
 

@@ -17,7 +17,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from pytest_aprqa.engines.errors import EngineCrashed, EngineError, EngineLoadError, EngineTimeout
+from pytest_aprqa.engines.errors import (
+    EngineCrashed,
+    EngineError,
+    EngineLoadError,
+    EngineTimeout,
+    EngineUnavailable,
+)
 from pytest_aprqa.engines.protocol import EngineDescription, GenerationRequest, GenerationResult
 
 if TYPE_CHECKING:
@@ -51,6 +57,8 @@ class EngineHost:
         self._to_child: Any = None
         self._from_child: int | None = None
         self._buffer = bytearray()
+        self._calls = 0
+        self._interrupted = False  # the answer of an abandoned call may still come
         self._stderr: deque[str] = deque(maxlen=STDERR_LINES)
         self._stderr_reader: threading.Thread | None = None
 
@@ -71,20 +79,29 @@ class EngineHost:
             arguments += ["--threads", str(self._threads)]
         if self._memory_limit:
             arguments += ["--memory-limit", str(self._memory_limit)]
-        self._process = subprocess.Popen(
-            arguments,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            pass_fds=(command_read, answer_write),
-            start_new_session=True,
-            env=self._environment(),
-        )
-        os.close(command_read)
-        os.close(answer_write)
+        if threading.current_thread() is threading.main_thread():
+            # The kernel ends the child with the thread that started it: only the main thread lives as long as we do.
+            arguments.append("--die-with-parent")
         self._to_child = os.fdopen(command_write, "wb", buffering=0)
         self._from_child = answer_read
         self._buffer = bytearray()
+        self._interrupted = False
+        try:
+            self._process = subprocess.Popen(
+                arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                pass_fds=(command_read, answer_write),
+                start_new_session=True,
+                env=self._environment(),
+            )
+        except OSError as error:
+            self.close()
+            raise EngineError(f"the engine's process cannot be started: {error}") from None
+        finally:
+            os.close(command_read)
+            os.close(answer_write)
         self._stderr.clear()
         self._stderr_reader = threading.Thread(target=self._keep_stderr, args=(self._process.stderr,), daemon=True)
         self._stderr_reader.start()
@@ -194,23 +211,42 @@ class EngineHost:
         if self._process is None or self._to_child is None:
             raise EngineError(f"the engine is not started: cannot begin {doing}")
         deadline = time.monotonic() + timeout_s
-        self._write(json.dumps(message).encode() + b"\n", deadline, timeout_s, doing)
+        self._calls += 1
+        line = json.dumps(message | {"call": self._calls}).encode()
+        try:
+            # The line end in front closes a command that an interruption cut in two.
+            self._write(b"\n" + line + b"\n", deadline, timeout_s, doing)
+            answer = self._answer(deadline, timeout_s, doing)
+        except EngineError:
+            raise
+        except BaseException:  # an alarm, Ctrl-C, a progress callback: the child goes on and answers later
+            self._interrupted = True
+            raise
+        self._interrupted = False
+        if answer["kind"] != "error":
+            return answer
+        if answer.get("unavailable"):
+            raise EngineUnavailable(answer["message"])
+        raise (EngineLoadError if message["command"] == "load" else EngineError)(answer["message"])
+
+    def _answer(self, deadline: float, timeout_s: float, doing: str) -> dict[str, Any]:
+        """The answer of this very call; what is left of calls that were interrupted is thrown away."""
         while True:
             line = self._read_line(deadline, timeout_s, doing)
             try:
                 answer = json.loads(line)
             except ValueError:
-                raise EngineError(
-                    f"the engine answered something else than JSON while {doing}: {line[:80]!r}"
-                ) from None
-            kind = answer.get("kind")
-            if kind == "progress":
-                if self._on_progress is not None:
-                    self._on_progress(answer["what"], answer["done"], answer["total"])
-            elif kind == "error":
-                raise (EngineLoadError if message["command"] == "load" else EngineError)(answer["message"])
-            else:
-                return dict(answer)
+                answer = None
+            if not isinstance(answer, dict):
+                if self._interrupted:  # an interruption while reading loses a piece
+                    continue
+                raise EngineError(f"the engine answered something else than JSON while {doing}: {line[:80]!r}")
+            if answer.get("call") != self._calls:
+                continue
+            if answer["kind"] != "progress":
+                return answer
+            if self._on_progress is not None:
+                self._on_progress(answer["what"], answer["done"], answer["total"])
 
     def _write(self, data: bytes, deadline: float, timeout_s: float, doing: str) -> None:
         """A child that hangs does not read: a long message must not block the parent beyond the limit."""
@@ -273,7 +309,16 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
         process.wait(timeout=GRACE_S)
 
 
+def living_engines() -> list[int]:
+    """Process ids of the children that this process started and did not end yet."""
+    return [host.pid for host in _LIVING if host.pid is not None]
+
+
 @atexit.register
-def _end_all() -> None:
+def end_all_engines() -> None:
+    """Kill and reap every child of this process. A fork of it has none."""
     for host in list(_LIVING):
         host.close()
+
+
+os.register_at_fork(after_in_child=_LIVING.clear)

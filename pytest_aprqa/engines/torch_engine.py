@@ -10,7 +10,7 @@ import numpy
 import torch
 import transformers
 
-from pytest_aprqa.engines.errors import EngineError, EngineLoadError
+from pytest_aprqa.engines.errors import EngineError, EngineLoadError, EngineUnavailable
 from pytest_aprqa.engines.protocol import EngineDescription, GenerationRequest, GenerationResult, Progress, TokenSink
 from pytest_aprqa.formats.permutation import unpermute_rows
 from pytest_aprqa.models.artifact import Artifact, OpenArtifact, open_artifact
@@ -61,6 +61,7 @@ class TorchEngine:
                 _assign(model, name, _tensor(opened, name, artifact), dtype, self.device, artifact)
             if config.tied_embeddings:
                 model.tie_weights()
+            _check_filled(model, artifact)
             progress("loaded", len(names), len(names))
             stored: dict[str, int] = {}
             for name in names:
@@ -209,6 +210,13 @@ class TorchGpuEngine(TorchEngine):
     device = "cuda"
     backend = "gpu"
 
+    def load(self, artifact: Artifact, progress: Progress) -> EngineDescription:
+        """EngineUnavailable where torch cannot use the device that the driver shows; else as on the CPU."""
+        if not torch.cuda.is_available():
+            built = f"for CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
+            raise EngineUnavailable(f"no GPU: torch {torch.__version__}, built {built}, can use no CUDA device")
+        return super().load(artifact, progress)
+
 
 class _Sampler:
     """Seeded sampling of one request; at temperature 0 it does not sample and the largest logit is taken."""
@@ -219,7 +227,9 @@ class _Sampler:
         self._generator = torch.Generator().manual_seed(request.seed)
 
     def pick(self, logits: torch.Tensor) -> int:
-        weights = torch.softmax(logits.double().cpu() / self._temperature, dim=-1)
+        logits = logits.double().cpu()
+        # The largest becomes 0 before the division: the smallest temperature does not make it infinite.
+        weights = torch.softmax((logits - logits.max()) / self._temperature, dim=-1)
         return int(torch.multinomial(weights, 1, generator=self._generator))
 
 
@@ -258,6 +268,7 @@ class _Decoding:
                 position_ids=self._positions,
                 past_key_values=self._cache,
                 use_cache=True,
+                logits_to_keep=1,  # all positions of a batch times a large vocabulary are gigabytes
             )
         self._cache = output.past_key_values
         logits = output.logits[:, -1].float()
@@ -312,20 +323,37 @@ def _refusal(request: GenerationRequest, error: str) -> GenerationResult:
 
 
 def _check_names(opened: OpenArtifact, artifact: Artifact) -> list[str]:
-    expected = set(expected_tensors(opened.config))
+    expected = expected_tensors(opened.config)
     present = opened.tensors.names()
     extra = [n for n in present if n not in expected and not n.endswith("rotary_emb.inv_freq")]
     if HEAD in extra and opened.config.tied_embeddings:
         extra.remove(HEAD)
-    missing = sorted(expected - set(present))
+    missing = sorted(expected.keys() - set(present))
+    shapes = {name: tuple(opened.tensors.entry(name).shape) for name in present if name in expected}
+    wrong = [name for name, shape in shapes.items() if shape != expected[name]]
     problems = []
     if missing:
         problems.append(f"{len(missing)} tensors are missing: {', '.join(missing[:SHOWN])}")
     if extra:
         problems.append(f"{len(extra)} tensors have no place in the model: {', '.join(extra[:SHOWN])}")
+    problems += [
+        f"tensor {name}: shape {list(shapes[name])}, the model needs {list(expected[name])}" for name in wrong[:SHOWN]
+    ]
+    if len(wrong) > SHOWN:
+        problems.append(f"{len(wrong) - SHOWN} more tensors have a wrong shape")
     if problems:
         raise EngineLoadError(f"{artifact.path}: {'; '.join(problems)}")
-    return [name for name in present if name in expected]
+    return list(shapes)
+
+
+def _check_filled(model: Any, artifact: Artifact) -> None:
+    """What transformers' model has and nobody filled would be no weight at all."""
+    empty = [name for name, tensor in (*model.named_parameters(), *model.named_buffers()) if tensor.is_meta]
+    if empty:
+        raise EngineLoadError(
+            f"{artifact.path}: the model that the artifact declares has {len(empty)} tensors that the declaration does"
+            f" not account for: {', '.join(empty[:SHOWN])}"
+        )
 
 
 def _compute_type(opened: OpenArtifact, names: list[str]) -> torch.dtype:

@@ -197,7 +197,9 @@ def test_output_is_not_garbage(
     from pytest_aprqa.suite.findings import oracle_settings
 
     observe.advise("compare the first diverging tensor with the SafeTensors source: wrong layout, scale or rotary base")
-    judgement = judge_garbage(answer.text, **oracle_settings(playbook, "garbage"))
+    judgement = judge_garbage(
+        answer.text, truncated=answer.finish_reason == "length", **oracle_settings(playbook, "garbage")
+    )
     observe("garbage", judgement.verdict, passed=judgement.verdict == "pass")
     assert judgement.verdict == "pass", f"{judgement.reason}: {answer.text[:80]!r} for prompt {scenario.prompt!r}"
 

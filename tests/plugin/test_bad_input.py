@@ -123,7 +123,15 @@ def test_interrupt_keeps_the_evidence_so_far_and_exits_2(project):
         sys.executable, "-m", "pytest", f"--playbook={path}", "--aprqa-checks", "zz_checks.py",
         "-k", "file_is_sound or test_waits", "--evidence-dir", "kept", "-p", "no:cacheprovider",
     ]  # fmt: skip
-    process = subprocess.Popen(command, cwd=project.path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(
+        command,
+        cwd=project.path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        # A shell that starts jobs in the background makes them ignore SIGINT; the child must not inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 120
     while not (project.path / "waiting").exists():
         assert time.monotonic() < deadline, "the slow check never started"

@@ -29,6 +29,27 @@ MOST_TOKENS = 4096
 DEFAULT_TOKENS = 16
 START_LIMIT_S = 30.0
 DISCONNECT_POLL_S = 0.1
+LONGEST_MESSAGE = 2000  # characters of an error
+LONGEST_VALUE = 80  # characters of a refused value in an error
+# Fields of the OpenAI interface that would change the answer and are not obeyed here, with the values that ask for
+# nothing; null always does. To leave such a field out of account silently would be a wrong answer.
+NOT_OBEYED: dict[str, tuple[Any, ...]] = {
+    "best_of": (1,),
+    "echo": (False,),
+    "frequency_penalty": (0,),
+    "functions": ([],),
+    "logit_bias": ({},),
+    "logprobs": (False,),
+    "n": (1,),
+    "presence_penalty": (0,),
+    "response_format": ({"type": "text"},),
+    "stop": ([],),
+    "suffix": ("",),
+    "tools": ([],),
+    "top_k": (0, -1),
+    "top_logprobs": (0,),
+    "top_p": (1,),
+}
 
 
 class RequestError(ValueError):
@@ -98,14 +119,24 @@ async def _not_found(request: Request, error: Exception) -> Response:
 
 
 def _error(status: int, message: str) -> JSONResponse:
-    return JSONResponse({"error": {"message": message, "type": "invalid_request_error"}}, status_code=status)
+    body = {"message": message[:LONGEST_MESSAGE], "type": "invalid_request_error"}
+    return JSONResponse({"error": body}, status_code=status)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST_VALUE else text[:LONGEST_VALUE] + "..."
 
 
 class _Service:
     def __init__(self, engine: Any, lock: threading.Lock) -> None:
         self._engine = engine
         self._lock = lock
-        self._name = str(engine.describe().details.get("architecture", "model"))
+        engine.describe()  # an engine without a model is not served
+
+    @property
+    def _name(self) -> str:
+        return str(self._engine.describe().details.get("architecture", "model"))
 
     async def health(self, request: Request) -> Response:
         description = self._engine.describe()
@@ -126,8 +157,8 @@ class _Service:
             generation = _generation(body, chat=chat)
             model = body.get("model")
             if model is not None and model != self._name:
-                raise RequestError(404, f"model {model!r} is not served here; this server has {self._name!r}")
-            if body.get("stream"):
+                raise RequestError(404, f"model {_shown(model)} is not served here; this server has {self._name!r}")
+            if _flag(body, "stream"):
                 return await self._streamed(generation, chat)
             result = await self._wait(request, generation)
         except RequestError as error:
@@ -208,7 +239,9 @@ class _Service:
 
 def _one_line(error: Exception) -> str:
     text = " ".join(str(error).split())
-    return (text if isinstance(error, (EngineError, ModelError)) else f"{type(error).__name__}: {text}")[:2000]
+    return (text if isinstance(error, (EngineError, ModelError)) else f"{type(error).__name__}: {text}")[
+        :LONGEST_MESSAGE
+    ]
 
 
 async def _body(request: Request) -> dict[str, Any]:
@@ -226,7 +259,24 @@ async def _body(request: Request) -> dict[str, Any]:
     return body
 
 
+def _flag(body: dict[str, Any], name: str) -> bool:
+    value = body.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise RequestError(400, f"{name}: found {_shown(value)}, limit true or false")
+    return bool(value)
+
+
+def _refuse_what_is_not_obeyed(body: dict[str, Any]) -> None:
+    for name, neutral in NOT_OBEYED.items():
+        value = body.get(name)
+        if value is not None and not any(
+            value == allowed and isinstance(value, bool) == isinstance(allowed, bool) for allowed in neutral
+        ):
+            raise RequestError(400, f"{name}: found {_shown(value)}; this server does not obey it, leave it out")
+
+
 def _generation(body: dict[str, Any], *, chat: bool) -> GenerationRequest:
+    _refuse_what_is_not_obeyed(body)
     prompt, messages = "", None
     if chat:
         messages = body.get("messages")
@@ -239,15 +289,16 @@ def _generation(body: dict[str, Any], *, chat: bool) -> GenerationRequest:
         prompt = body.get("prompt")  # type: ignore[assignment]
         if not isinstance(prompt, str):
             raise RequestError(422, "prompt: a text is needed")
-    tokens = body.get("max_tokens", DEFAULT_TOKENS)
+    # The newer name of the same field in chat.
+    tokens = body.get("max_tokens", body.get("max_completion_tokens", DEFAULT_TOKENS))
     if isinstance(tokens, bool) or not isinstance(tokens, int) or not 1 <= tokens <= MOST_TOKENS:
-        raise RequestError(400, f"max_tokens: found {tokens!r}, limit 1 to {MOST_TOKENS}")
+        raise RequestError(400, f"max_tokens: found {_shown(tokens)}, limit 1 to {MOST_TOKENS}")
     temperature = body.get("temperature", 0.0)
     if isinstance(temperature, bool) or not isinstance(temperature, (int, float)) or not 0 <= temperature <= 2:
-        raise RequestError(400, f"temperature: found {temperature!r}, limit 0 to 2")
+        raise RequestError(400, f"temperature: found {_shown(temperature)}, limit 0 to 2")
     seed = body.get("seed", 0)
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
-        raise RequestError(400, f"seed: found {seed!r}, limit 0 to 2^63 - 1")
+        raise RequestError(400, f"seed: found {_shown(seed)}, limit 0 to 2^63 - 1")
     return GenerationRequest(
         key="http",
         prompt=prompt,

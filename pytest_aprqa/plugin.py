@@ -71,7 +71,9 @@ class XdistHooks:
         self._recorder = recorder
 
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
-        """Items that share an engine go to one worker."""
+        """Items that share an engine go to one worker; a session without named playbooks is none of our business."""
+        if self._recorder.folder is None:
+            return None
         from pytest_aprqa.scheduling import make_scheduler
 
         return make_scheduler(config, log)

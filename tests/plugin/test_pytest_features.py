@@ -166,3 +166,22 @@ def test_a_wrong_mark_is_one_clear_error(project):
     result = project.run(f"--playbook={path}", "--aprqa-checks", "my_checks.py", "-k", "marked_wrongly")
     assert result.ret == 4
     result.stderr.fnmatch_lines(["*mark gate: severity 'P9' is not one of P0, P1, P2*"])
+
+
+def test_other_test_runs_keep_the_scheduler_of_xdist(project):
+    project.pytester.makepyfile(
+        "import pytest\n\n@pytest.mark.parametrize('n', range(4))\ndef test_any(n, worker_id):\n    print(n)\n"
+    )
+    result = project.run("-n2", "-v")
+    result.assert_outcomes(passed=4)
+    workers = set(re.findall(r"\[(gw\d)\]", result.stdout.str()))
+    assert workers == {"gw0", "gw1"}, "one file would be one scope if the playbook scheduler took over"
+
+
+def test_items_that_share_an_engine_run_on_one_worker(project):
+    path = project.write_playbook(model={"formats": ["safetensors", "gguf"]})
+    result = project.run(f"--playbook={path}", "-n2", "-v", "-k", "sound or finite")
+    lines = re.findall(r"\[(gw\d)\].*::\w+\[(safetensors|gguf)\]", result.stdout.str())
+    assert len(lines) == 4
+    assert len({worker for worker, name in lines if name == "gguf"}) == 1
+    assert len({worker for worker, name in lines if name == "safetensors"}) == 1

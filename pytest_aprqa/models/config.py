@@ -21,6 +21,9 @@ BIASED_FAMILIES = frozenset({"qwen2", "phi"})
 ROPE_STYLES = {0: "interleaved", 2: "half"}
 # Families whose head_dim is not hidden_size / heads when config.json leaves it out (public model code).
 HEAD_DIMS = {"qwen3": 128}
+# Families whose layers have a window only where `use_sliding_window` says so.
+WINDOWED_BY_FLAG = frozenset({"qwen2", "qwen3"})
+DEFAULT_WINDOW = 4096  # tokens, of Mistral's and Qwen's public configuration code
 CONFIG_GATE = "G0-INTEGRITY-CONFIG"
 FETCH_CONFIG = "fetch the model's config.json"
 HALF_BY_NAME = ("qwen", "phi", "gemma", "gptneox", "gpt-neox", "falcon", "deepseek")
@@ -47,6 +50,9 @@ class ModelConfig:
     hidden_act: str
     # Extra fields of transformers' `rope_parameters`, sorted by name; empty for plain rotation.
     rope_scaling: tuple[tuple[str, Any], ...] = ()
+    # Tokens that a windowed layer looks back on, None when no layer has a window; layers before the first see all.
+    sliding_window: int | None = None
+    first_windowed_layer: int = 0
 
     def to_transformers(self) -> dict[str, Any]:
         """Keyword arguments of the transformers configuration class of `architecture`."""
@@ -70,6 +76,14 @@ class ModelConfig:
         }
         if self.architecture == "llama":
             values["attention_bias"] = self.attention_bias
+        elif self.architecture == "mistral":
+            values["sliding_window"] = self.sliding_window
+        elif self.architecture in WINDOWED_BY_FLAG and self.sliding_window is not None:
+            values |= {
+                "use_sliding_window": True,
+                "sliding_window": self.sliding_window,
+                "max_window_layers": self.first_windowed_layer,
+            }
         return values
 
 
@@ -104,7 +118,20 @@ def config_from_hf(place: Path) -> ModelConfig:
         attention_bias=reader.flag("attention_bias", architecture in BIASED_FAMILIES),
         hidden_act=reader.text("hidden_act", "silu"),
         rope_scaling=_scaling(path, scaling),
+        **_window(architecture, document, reader),
     )
+
+
+def _window(architecture: str, document: Mapping[str, Any], reader: _Reader) -> dict[str, Any]:
+    """The window of a config.json. Absent keys mean what transformers takes them for."""
+    if document.get("sliding_window", DEFAULT_WINDOW) is None:
+        return {}
+    if architecture == "mistral":
+        return {"sliding_window": reader.count("sliding_window", DEFAULT_WINDOW)}
+    if architecture in WINDOWED_BY_FLAG and reader.flag("use_sliding_window", False):
+        first = 0 if document.get("max_window_layers") == 0 else reader.count("max_window_layers", 28)
+        return {"sliding_window": reader.count("sliding_window", DEFAULT_WINDOW), "first_windowed_layer": first}
+    return {}
 
 
 def _given(*values: Any) -> Any:

@@ -21,6 +21,7 @@ from pytest_aprqa.models.tokenizer import TokenizerDeclaration
 
 FLOAT32_PARAMETERS = 300_000_000  # below this many, float32 costs little and is the reference's own type
 BATCH_TOKENS = 16_384  # prompt and new tokens of one batch, padding included; bounds the key-value cache
+PREFILL_TOKENS = 1024  # of a prompt at once: eager attention keeps this many rows of scores, not prompt x prompt
 SHOWN = 5
 REPLACEMENT = "\ufffd"
 
@@ -261,17 +262,7 @@ class _Decoding:
 
     def step(self, samplers: list[_Sampler], limits: list[int]) -> None:
         """One new token for every unfinished row."""
-        with torch.inference_mode():
-            output = self._model(
-                input_ids=self._ids,
-                attention_mask=self._mask,
-                position_ids=self._positions,
-                past_key_values=self._cache,
-                use_cache=True,
-                logits_to_keep=1,  # all positions of a batch times a large vocabulary are gigabytes
-            )
-        self._cache = output.past_key_values
-        logits = output.logits[:, -1].float()
+        logits = self._forward()
         if not bool(torch.isfinite(logits).all()):
             raise EngineError("the model computes logits that are NaN or infinite")
         greedy = logits.argmax(dim=-1).tolist()
@@ -289,6 +280,23 @@ class _Decoding:
         self._ids = torch.tensor(chosen, device=self._ids.device)
         self._mask = torch.cat([self._mask, torch.ones_like(self._ids)], dim=-1)
         self._positions = self._positions[:, -1:] + 1
+
+    def _forward(self) -> torch.Tensor:
+        """Logits (rows, vocabulary) after the ids that the cache does not hold yet."""
+        known = self._mask.shape[1] - self._ids.shape[1]
+        with torch.inference_mode():
+            for begin in range(0, self._ids.shape[1], PREFILL_TOKENS):
+                end = min(begin + PREFILL_TOKENS, self._ids.shape[1])
+                output = self._model(
+                    input_ids=self._ids[:, begin:end],
+                    attention_mask=self._mask[:, : known + end],
+                    position_ids=self._positions[:, begin:end],
+                    past_key_values=self._cache,
+                    use_cache=True,
+                    logits_to_keep=1,  # all positions of a batch times a large vocabulary are gigabytes
+                )
+                self._cache = output.past_key_values
+        return output.logits[:, -1].float()
 
 
 def _emit(tokenizer: TokenizerDeclaration, decoding: _Decoding, shown: str, on_token: TokenSink) -> str:

@@ -17,6 +17,7 @@ from tests.model_fixtures import PROMPTS, write_random_llama
 
 NEW = 8
 LONG = "The quick brown fox jumps over the lazy dog. " * 12
+PIECE = 50  # so that the long prompt is taken in pieces
 LLAMA3 = {
     "rope_type": "llama3",
     "rope_theta": 10000.0,
@@ -44,8 +45,9 @@ def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )
 def test_ids_equal_those_of_transformers(
-    tokenizer_folder: Path, tmp_path: Path, architecture: str, fields: dict[str, Any]
+    tokenizer_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, architecture: str, fields: dict[str, Any]
 ) -> None:
+    monkeypatch.setattr("pytest_aprqa.engines.torch_engine.PREFILL_TOKENS", PIECE)
     folder = tmp_path / "model"
     shutil.copytree(tokenizer_folder, folder)
     vocabulary = transformers.AutoConfig.from_pretrained(folder).vocab_size

@@ -97,6 +97,27 @@ def test_a_step_computes_logits_of_the_last_position_only(engine: TorchEngine, m
     assert shapes == [(1, 3, vocabulary)]
 
 
+@pytest.mark.parametrize("piece", [1, 3, 8])
+def test_prompts_taken_in_pieces_are_answered_as_whole_ones(
+    engine: TorchEngine, monkeypatch: pytest.MonkeyPatch, piece: int
+) -> None:
+    requests = [GenerationRequest(prompt, prompt, max_new_tokens=8) for prompt in PROMPTS]
+    whole = [result.new_ids for result in engine.generate(requests, nothing)]
+    widths = []
+    forward = type(engine._model).forward
+
+    def watched(model: Any, *positional: Any, **named: Any) -> Any:
+        widths.append(named["input_ids"].shape[1])
+        return forward(model, *positional, **named)
+
+    monkeypatch.setattr(type(engine._model), "forward", watched)
+    monkeypatch.setattr("pytest_aprqa.engines.torch_engine.PREFILL_TOKENS", piece)
+    assert [result.new_ids for result in engine.generate(requests, nothing)] == whole
+    assert max(widths) == piece
+    longest = max(len(engine._loaded().encode(prompt)) for prompt in PROMPTS)
+    assert sum(widths[: -(-longest // piece)]) == longest
+
+
 @pytest.mark.parametrize("temperature", [5e-324, 1e-300, 1e-30])
 def test_smallest_temperatures_are_greedy_and_not_infinite(engine: TorchEngine, temperature: float) -> None:
     greedy = [GenerationRequest("g", prompt, max_new_tokens=8) for prompt in PROMPTS]

@@ -139,7 +139,8 @@ def normalised(text: str) -> str:
     text = re.sub(r"=+( [^=]+ )?=+", lambda match: f"={match[1] or ''}=", text)
     text = re.sub(r"no GPU: .*", "no GPU", text)
     text = re.sub(r"\n {8,}(?=\S)", " ", text)  # lines are wrapped elsewhere when a version has another length
-    return "\n".join(line.rstrip() for line in text.strip().splitlines())
+    # Empty lines come and go with the progress lines that were printed before them.
+    return "\n".join(line.rstrip() for line in text.strip().splitlines() if line.strip())
 
 
 def in_page(name: str, page: Path) -> tuple[str, str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from pytest_aprqa.oracles.code_syntax import language_of
 from pytest_aprqa.oracles.garbage import judge_garbage
 from pytest_aprqa.oracles.judgement import FAIL, PASS, SKIP, Judgement
 
@@ -38,8 +39,8 @@ def judge_response(
 
     Fail: no letter or digit; the prompt repeated and nothing added; with `check_coherence` what the garbage oracle
     refuses; more than 20 words that share less than `min_relevance` of the prompt's content words (0 switches that
-    off). Skip: the prompt has fewer than two content words, or the answer is short, and nothing else is wrong: the
-    oracle has not judged then, and does not say that it has.
+    off). Skip: the prompt begins code (its completion need not repeat a word of it), has fewer than two content words,
+    or the answer is short, and nothing else is wrong: the oracle has not judged then, and does not say that it has.
     """
     said = [w.casefold() for w in _PLAIN.findall(output)]
     if not said:
@@ -48,6 +49,8 @@ def judge_response(
         return Judgement(ORACLE, FAIL, "the answer repeats the prompt and adds nothing")
     if check_coherence and (judged := judge_garbage(output)).verdict == FAIL:
         return Judgement(ORACLE, FAIL, f"incoherent: {judged.reason}")
+    if language_of(prompt) is not None:
+        return Judgement(ORACLE, SKIP, "the prompt is code")
     asked = content_words(prompt)
     if len(asked) < MIN_CONTENT_WORDS:
         return Judgement(ORACLE, SKIP, f"the prompt has fewer than {MIN_CONTENT_WORDS} content words")

@@ -50,6 +50,27 @@ def test_a_long_answer_off_the_subject_is_refused_and_a_short_one_left_to_others
     assert verdict(RAIN, " ".join(OFF_SUBJECT[:21])) == "fail"
 
 
+IS_PRIME = """
+    if n < 2:
+        return False
+    for i in range(2, int(n ** 0.5) + 1):
+        if n % i == 0:
+            return False
+    return True
+"""
+
+
+@pytest.mark.parametrize("prompt", ["def is_prime(n):", "fn is_prime(n: u32) -> bool {", "class PrimeSieve:"])
+def test_a_completion_of_code_need_not_repeat_the_prompt(prompt):
+    judgement = judge_response(prompt, IS_PRIME)
+    assert (judgement.verdict, judgement.reason) == ("skip", "the prompt is code")
+
+
+@pytest.mark.parametrize("output", ["", "\n", "def is_prime(n):"])
+def test_nothing_is_no_completion_of_code_either(output):
+    assert verdict("def is_prime(n):", output) == "fail"
+
+
 def test_relevance_at_the_limit_is_accepted_and_below_it_refused():
     prompt = "alpha beta gamma delta epsilon"
     one_of_five = " ".join(["alpha", *OFF_SUBJECT])

@@ -69,6 +69,34 @@ def test_examples_of_the_specification_in_compatibility_mode(evidence, raw, unga
         assert result.normalized_score == pytest.approx(normalized, abs=0.005)
 
 
+def quality(good: int, *failures: Evidence) -> list[Evidence]:
+    return [passed("F-A1-001")] * good + list(failures)
+
+
+STABLE, CONVERTED, NOT_CONVERTED = passed("G0-LAYOUT-001"), passed("F-CONV-G-A"), failed("F-CONTRACT-I3-001")
+NO_ANSWER = failed("G2-BASIC")
+
+
+@pytest.mark.parametrize(
+    ("evidence", "entries", "gates", "raw", "ungated", "fine"),
+    [
+        (quality(18) + [STABLE] * 3 + [CONVERTED] * 6, 27, "11111", 1000, 1000, "A+"),
+        (quality(17, NO_ANSWER, NO_ANSWER) + [STABLE] * 2 + [CONVERTED] * 6, 27, "11011", 0, 979, "F"),
+        (quality(17, NO_ANSWER, NO_ANSWER) + [STABLE] * 7 + [CONVERTED, NOT_CONVERTED], 28, "11011", 0, 904, "F"),
+        (quality(18) + [STABLE] * 8 + [CONVERTED, NOT_CONVERTED], 28, "11111", 925, 925, "A"),
+        (quality(17, crashed("G3-STABLE")) + [STABLE] * 3 + [CONVERTED] * 6, 27, "11101", 0, 969, "F"),
+        ([failed("G0-PULL-001")], 1, "11111", 800, 800, "A-"),
+    ],
+    ids=["tinyllama-1.1b", "smollm2-135m", "granite-3.1-2b", "qwen3-1.7b", "stablelm-zephyr-3b", "gemma-2-2b-it"],
+)
+def test_rows_of_the_ancestors_recorded_files(evidence, entries, gates, raw, ungated, fine):
+    """Lists of the recorded files' shape (scoring.md section 15); the files themselves are not part of the project."""
+    result = compat(evidence)
+    assert len(evidence) == entries
+    assert "".join(str(int(gateway.passed is True)) for gateway in result.gateways) == gates
+    assert (result.raw_score, result.ungated_raw, result.grade) == (raw, ungated, fine)
+
+
 def test_compat_counts_skipped_as_passed():
     facts = compat([skipped("F-QUAL-001"), passed("F-QUAL-002"), failed("F-QUAL-003")]).to_dict()
     assert (facts["tests_passed"], facts["tests_failed"], facts["total_tests"]) == (2, 1, 3)

@@ -1,0 +1,72 @@
+import numpy
+import pytest
+
+from pytest_aprqa.formats.codecs import decode, encode
+from pytest_aprqa.numerics.limits import EXACT, LimitError, limit_for, limits_table
+from pytest_aprqa.numerics.tensor_error import tensor_error
+
+LOSSY = [name for name, row in limits_table()["limits"].items() if row["nmse"] > 0]
+
+
+def test_every_number_names_a_source_that_is_described():
+    table = limits_table()
+    assert table["version"] >= 1
+    for name, row in table["limits"].items():
+        assert set(row) == {"nmse", "source"}, name
+        assert table["sources"][row["source"]], name
+        assert (row["nmse"] == 0) == (row["source"] == "exact"), name
+
+
+def test_fewer_bits_never_get_a_smaller_limit():
+    order = ["F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q3_K", "Q2_K"]
+    limits = [limit_for(name) for name in order]
+    assert limits == sorted(limits)
+
+
+@pytest.mark.parametrize(("source", "stored"), [(a, b) for a, types in EXACT.items() for b in sorted(types)])
+def test_the_same_or_a_wider_float_must_be_exact(source, stored):
+    assert limit_for(stored, source) == 0
+
+
+@pytest.mark.parametrize("name", LOSSY)
+def test_the_same_type_must_be_exact_and_another_source_gets_the_limit(name):
+    assert limit_for(name, name) == 0
+    assert limit_for(name, "F32") == limit_for(name) > 0
+
+
+@pytest.mark.parametrize(("stored", "source"), [("F16", "BF16"), ("BF16", "F16"), ("F16", "F32"), ("F32", "Q8_0")])
+def test_what_does_not_hold_every_value_of_the_source_gets_the_limit_of_its_type(stored, source):
+    assert limit_for(stored, source) == limits_table()["limits"][stored]["nmse"]
+
+
+def test_a_type_without_a_limit_is_one_line():
+    with pytest.raises(LimitError, match=r"^limits.json: no NMSE limit for type Q9_9; known: F64, .*source$") as error:
+        limit_for("Q9_9", "BF16")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", LOSSY)
+@pytest.mark.parametrize(("share", "within"), [(0.99, True), (1.01, False)])
+def test_noise_just_below_a_limit_is_within_and_just_above_is_not(name, share, within):
+    generator = numpy.random.default_rng(3)
+    source = generator.standard_t(4, (64, 1024))
+    noise = generator.standard_normal(source.shape)
+    noise *= numpy.sqrt(share * limit_for(name) * (source**2).sum() / (noise**2).sum())
+    # In float64: float32 would round away part of the smallest noise.
+    assert (tensor_error("w", source, source + noise).nmse <= limit_for(name)) is within
+
+
+def test_one_bit_of_one_value_is_above_an_exact_limit():
+    source = numpy.ones((8, 8), dtype=numpy.float32)
+    target = source.copy()
+    target[3, 4] = numpy.nextafter(numpy.float32(1), numpy.float32(2))
+    assert tensor_error("w", source, source).nmse == limit_for("F32", "BF16")
+    assert tensor_error("w", source, target).nmse > limit_for("F32", "BF16")
+
+
+@pytest.mark.parametrize("name", ["F16", "BF16", "Q8_0"])
+def test_our_own_encoders_stay_within_the_limit_and_need_more_than_a_tenth_of_it(name):
+    source = numpy.random.default_rng(5).standard_t(4, (64, 1024)).astype(numpy.float32)
+    raw = numpy.frombuffer(bytes(encode(name, source)), dtype=numpy.uint8)
+    nmse = tensor_error("w", source, decode(name, raw, source.shape)).nmse
+    assert limit_for(name) / 10 < nmse <= limit_for(name)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -100,10 +102,18 @@ class LoadedEngine:
 
 
 class EnginePool:
-    """Loads on demand. Another (model, format, backend) closes the engine before it, so memory holds one model."""
+    """Loads on demand. Another (model, format, backend) closes the engine before it, so memory holds one model.
 
-    def __init__(self, on_progress: Callable[[str], None], workers: int) -> None:
+    `upcoming` are the (playbook path, format, backend) that this process will ask for, in order; while one is loaded
+    and asked, a spare child without a model imports its libraries for the next.
+    """
+
+    def __init__(
+        self, on_progress: Callable[[str], None], workers: int, upcoming: Sequence[tuple[Path, str, str]] = ()
+    ) -> None:
         self._on_progress = on_progress
+        self._upcoming = upcoming
+        self._spare: tuple[str, EngineHost] | None = None
         self.threads = max(1, (os.cpu_count() or 1) // max(1, workers))
         self._current: tuple[tuple[int, str, str], LoadedEngine] | None = None
         self._failures: dict[tuple[int, str, str], Exception] = {}
@@ -120,7 +130,7 @@ class EnginePool:
                 self._failures[key] = engine.lost
                 raise engine.lost.with_traceback(None)
             return engine
-        self.close()
+        self._end_current()
         try:
             engine = self._start(model, format_name, backend)
         except (OSError, ValueError, RuntimeError) as error:
@@ -130,27 +140,49 @@ class EnginePool:
         return engine
 
     def _start(self, model: ModelUnderTest, format_name: str, backend: str) -> LoadedEngine:
-        from pytest_aprqa.engines.errors import EngineUnavailable
-        from pytest_aprqa.engines.host import EngineHost
-        from pytest_aprqa.engines.selection import engine_for
-
-        if backend == "gpu" and model.settings.no_gpu:
-            raise EngineUnavailable("gpu cells are switched off by --no-gpu")
-        name = engine_for(format_name, backend, apr_binary=model.settings.apr_binary)
+        name = _engine_name(model, format_name, backend)
         label = f"{format_name} {backend}"
 
         def progress(*event: object) -> None:
             self._on_progress(f"{label}: {' '.join(map(str, event))}")
 
         self._on_progress(f"{label}: loading")
-        host = EngineHost(name, threads=self.threads, on_progress=progress)
+        host = self._host(name)
+        host.on_progress = progress
         try:
             host.start()  # it imports its libraries while this process derives or digests the artifact
+            self._start_spare(model, format_name, backend)
             model.artifact(format_name)
             return LoadedEngine(host, model, format_name, backend)
         except BaseException:
             host.close()
             raise
+
+    def _host(self, name: str) -> EngineHost:
+        """The spare child, if it is of this engine; else a new one, not started."""
+        from pytest_aprqa.engines.host import EngineHost
+
+        if self._spare is not None and self._spare[0] == name:
+            host, self._spare = self._spare[1], None
+            return host
+        return EngineHost(name, threads=self.threads)
+
+    def _start_spare(self, model: ModelUnderTest, format_name: str, backend: str) -> None:
+        """Start a child for the next of the upcoming engines that can run here. A courtesy: it never fails."""
+        from pytest_aprqa.engines.errors import EngineError
+
+        now = (model.playbook.path, format_name, backend)
+        if self._spare is not None or now not in self._upcoming:
+            return
+        for path, next_format, next_backend in self._upcoming[self._upcoming.index(now) + 1 :]:
+            if path != now[0]:
+                return  # another playbook may have other settings
+            with contextlib.suppress(EngineError, OSError):
+                name = _engine_name(model, next_format, next_backend)
+                host = self._host(name)
+                host.start()
+                self._spare = (name, host)
+                return
 
     def answers(self, model: ModelUnderTest, cell: Cell, scenarios: Sequence[Scenario]) -> CellAnswers:
         """All scenarios of a cell in one batch. If the batch dies, each one alone, so that only the guilty fail."""
@@ -170,10 +202,26 @@ class EnginePool:
         return answers
 
     def close(self) -> None:
-        """End the engine that is alive, if any."""
+        """End the engine that is alive, if any, and the spare child."""
+        self._end_current()
+        if self._spare is not None:
+            self._spare[1].close()
+            self._spare = None
+
+    def _end_current(self) -> None:
         if self._current is not None:
             self._current[1].close()
             self._current = None
+
+
+def _engine_name(model: ModelUnderTest, format_name: str, backend: str) -> str:
+    """Name of the engine; EngineUnavailable with the reason."""
+    from pytest_aprqa.engines.errors import EngineUnavailable
+    from pytest_aprqa.engines.selection import engine_for
+
+    if backend == "gpu" and model.settings.no_gpu:
+        raise EngineUnavailable("gpu cells are switched off by --no-gpu")
+    return engine_for(format_name, backend, apr_binary=model.settings.apr_binary)
 
 
 def request_of(scenario: Scenario, modality: str) -> GenerationRequest:

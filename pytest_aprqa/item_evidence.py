@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 import socket
 from typing import TYPE_CHECKING, Any
@@ -159,8 +160,9 @@ def generation_facts(result: Any) -> dict[str, Any]:
     }
 
 
+@functools.cache
 def host_facts() -> dict[str, Any]:
-    """Host, operating system and processor of this process."""
+    """Host, operating system and processor of this process. Asked once; copy before you change it."""
     return {
         "hostname": socket.gethostname(),
         "os": f"{platform.system()} {platform.release()}",

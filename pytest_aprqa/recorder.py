@@ -79,18 +79,18 @@ class Recorder:
         if str(report.outcome) == "rerun":
             return
         try:
-            self._write(_worst(attempts))
+            self._write(_worst(attempts), str(text) if len(attempts) == 1 else None)
         except EvidenceError as error:
             self.refusal = str(error)
             pytest.exit(f"evidence cannot be written: {error}", returncode=int(pytest.ExitCode.INTERNAL_ERROR))
         finally:
             self._attempts.pop(report.nodeid, None)
 
-    def _write(self, evidence: Evidence) -> None:
+    def _write(self, evidence: Evidence, text: str | None) -> None:
         if self._log is None:
             self.open_folder([evidence.playbook or "playbook"])
             assert self._log is not None
-        self._log.append(evidence)
+        self._log.append(evidence, text)
         self.evidence.append(evidence)
         if evidence.outcome.failed and evidence.metadata.get("failure_policy") == "fail-fast" and not self._diagnosed:
             from pytest_aprqa.fail_fast_report import write_fail_fast_report

@@ -29,6 +29,7 @@ class RunState:
         self._pool: EnginePool | None = None
         self._scenarios: dict[tuple[Path, str], dict[str, Scenario]] = {}
         self.order: dict[str, int] = {}
+        self._engines_needed: list[tuple[Path, str, str]] = []
 
     @property
     def pool(self) -> EnginePool:
@@ -36,7 +37,9 @@ class RunState:
         if self._pool is None:
             from pytest_aprqa.engine_pool import EnginePool
 
-            self._pool = EnginePool(self.report_progress, self.workers)
+            # Under xdist nobody knows which items come next, and the other workers need the cores.
+            upcoming = self._engines_needed if self.workers == 1 else []
+            self._pool = EnginePool(self.report_progress, self.workers, upcoming)
         return self._pool
 
     def model_for(self, playbook: Playbook) -> ModelUnderTest:
@@ -54,12 +57,18 @@ class RunState:
         from pytest_aprqa.collection import PlaybookFile, target_of
 
         self.order = {item.nodeid: index for index, item in enumerate(items)}
+        needed: dict[tuple[Path, str, str], None] = {}
         for item in items:
             target, file = target_of(item), item.getparent(PlaybookFile)
-            if file is None or target is None or target.scenario is None:
+            if file is None or target is None:
+                continue
+            if target.format and target.backend and "engine" in getattr(item, "fixturenames", ()):
+                needed[file.path, target.format, target.backend] = None
+            if target.scenario is None:
                 continue
             scenarios = self._scenarios.setdefault((file.path, str(target.cell)), {})
             scenarios.setdefault(target.scenario.key, target.scenario)
+        self._engines_needed = list(needed)
 
     def selected_scenarios(self, file: PlaybookFile, cell: Cell) -> list[Scenario]:
         """Scenarios of a cell that selected items ask for; all of the playbook's, if only the cell is asked for."""

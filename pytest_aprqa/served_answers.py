@@ -44,7 +44,9 @@ def ask_server(engine: LoadedEngine, scenarios: Sequence[Scenario], answers: Cel
 def _client(engine: LoadedEngine) -> httpx.Client:
     import httpx
 
-    return httpx.Client(base_url=engine.server_url(), timeout=engine.timeout_s)
+    url = engine.server_url()
+    # Certificates are read (0.1 s) only for a server that has one.
+    return httpx.Client(base_url=url, timeout=engine.timeout_s, verify=url.startswith("https:"))
 
 
 def _failure(engine: LoadedEngine, error: Exception) -> Exception:

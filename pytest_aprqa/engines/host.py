@@ -52,7 +52,7 @@ class EngineHost:
         self._engine = engine
         self._memory_limit = memory_limit
         self._threads = threads
-        self._on_progress = on_progress
+        self.on_progress = on_progress
         self._process: subprocess.Popen[bytes] | None = None
         self._to_child: Any = None
         self._from_child: int | None = None
@@ -245,8 +245,8 @@ class EngineHost:
                 continue
             if answer["kind"] != "progress":
                 return answer
-            if self._on_progress is not None:
-                self._on_progress(answer["what"], answer["done"], answer["total"])
+            if self.on_progress is not None:
+                self.on_progress(answer["what"], answer["done"], answer["total"])
 
     def _write(self, data: bytes, deadline: float, timeout_s: float, doing: str) -> None:
         """A child that hangs does not read: a long message must not block the parent beyond the limit."""

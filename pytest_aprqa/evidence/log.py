@@ -44,11 +44,11 @@ class EvidenceLog:
             stream.seek(size - 1)
             return stream.read(1) != b"\n"
 
-    def append(self, evidence: Evidence) -> None:
-        """Write one entry; when this returns it is on the disk."""
+    def append(self, evidence: Evidence, text: str | None = None) -> None:
+        """Write one entry; when this returns it is on the disk. `text` is its canonical JSON, where that is known."""
         if self._closed:
             raise EvidenceError(f"{self.path}: the log is closed; nothing can be added to this run")
-        data = b"\n" * self._torn + canonical_json(evidence).encode("ascii") + b"\n"
+        data = b"\n" * self._torn + (text or canonical_json(evidence)).encode("ascii") + b"\n"
         try:
             self._torn = True  # until the last byte is written
             while data:

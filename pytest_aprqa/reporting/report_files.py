@@ -55,8 +55,8 @@ def report_text(name: str, evidence: Sequence[Evidence], score: QualificationSco
 
 def evidence_json(evidence: Sequence[Evidence]) -> str:
     """The entries as a JSON array in execution order, two spaces deep."""
-    from pytest_aprqa.evidence.record import canonical_json
+    from pytest_aprqa.evidence.record import plain
 
-    # Through the canonical text, so that numbers, paths and NaN are spelled as in the log; ASCII, so that a lone
-    # surrogate in a model's output cannot make the file undecodable.
-    return json.dumps([json.loads(canonical_json(entry)) for entry in evidence], indent=2) + "\n"
+    # Plain values, so that numbers, paths and NaN are spelled as in the log; ASCII, so that a lone surrogate in a
+    # model's output cannot make the file undecodable.
+    return json.dumps([plain(entry.to_dict()) for entry in evidence], indent=2, sort_keys=True) + "\n"

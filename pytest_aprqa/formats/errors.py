@@ -1,6 +1,6 @@
-"""The one error of this room: a file whose bytes break the rules of its format.
+"""The one-line error of a file that cannot be used, and this room's own: bytes that break the rules of their format.
 
-A FormatError names the file, the field or offset, what was found, the limit, and what to do about it.
+A LocatedError names the file, the field or offset, what was found, the limit, and what to do about it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from os import PathLike, fspath
 from typing import Any
 
 _SHOWN = 120
+_PROBLEM_SHOWN = 2000
 
 
 def printable(value: Any, limit: int = _SHOWN) -> str:
@@ -20,10 +21,10 @@ def printable(value: Any, limit: int = _SHOWN) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in shown)
 
 
-class FormatError(ValueError):
-    """A file breaks its format. Attributes: path, where, problem, found, limit, advice (the last three may be None).
+class LocatedError(ValueError):
+    """A file cannot be used. Attributes: path, where, problem, found, limit, advice (the last three may be None).
 
-    `where` is a field name or a byte offset; `str()` is always one line.
+    `where` is a field name, a byte offset or empty; `str()` is always one line.
     """
 
     def __init__(
@@ -50,17 +51,25 @@ class FormatError(ValueError):
             facts.append(f"found {printable(self.found)}")
         if self.limit is not None:
             facts.append(f"limit {printable(self.limit)}")
-        line = f"{printable(self.path, 400)}: {printable(self.where, 200)}: {printable(self.problem, 300)}"
+        place = [printable(self.path, 400), *([printable(self.where, 200)] if self.where else [])]
+        line = ": ".join([*place, printable(" ".join(self.problem.split()), _PROBLEM_SHOWN)])
         if facts:
             line += f" ({', '.join(facts)})"
         if self.advice:
-            line += f"; {printable(self.advice, 400)}"
+            line += f"; {printable(' '.join(self.advice.split()), 400)}"
         return line
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Rebuild from the attributes, so that the error crosses process borders unchanged."""
-        return (_rebuild, (self.path, self.where, self.problem, self.found, self.limit, self.advice))
+        return (_rebuild, (type(self), dict(self.__dict__)))
 
 
-def _rebuild(path: str, where: str, problem: str, found: Any, limit: Any, advice: str | None) -> FormatError:
-    return FormatError(path, where, problem, found=found, limit=limit, advice=advice)
+class FormatError(LocatedError):
+    """A file breaks its format."""
+
+
+def _rebuild(kind: type[LocatedError], attributes: dict[str, Any]) -> LocatedError:
+    error = kind.__new__(kind)
+    error.__dict__.update(attributes)
+    ValueError.__init__(error, error._line())
+    return error

@@ -2,34 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from pytest_aprqa.formats.errors import LocatedError
 
 
-class ModelError(ValueError):
+class ModelError(LocatedError):
     """A model's configuration, tokenizer or template cannot be used."""
-
-    def __init__(
-        self,
-        path: Path | str,
-        where: str,
-        problem: str,
-        *,
-        found: Any = None,
-        limit: Any = None,
-        advice: str | None = None,
-    ) -> None:
-        self.path = str(path)
-        self.where = where
-        self.problem = problem
-        self.found = found
-        self.limit = limit
-        self.advice = advice
-        facts = [f"{name} {value}" for name, value in (("found", found), ("limit", limit)) if value is not None]
-        text = f"{path}: {where}: {problem}" if where else f"{path}: {problem}"
-        text += f" ({', '.join(facts)})" if facts else ""
-        text += f"; {advice}" if advice else ""
-        super().__init__(" ".join(text.split()))
 
 
 class TokenizerPanic(ModelError):

@@ -9,6 +9,8 @@ import pytest
 from pytest_aprqa.formats.atomic_file import replaced_atomically
 from pytest_aprqa.formats.errors import FormatError, printable
 from pytest_aprqa.formats.json_text import MAX_DEPTH, parse_json_object
+from pytest_aprqa.lifecycle.errors import LifecycleError
+from pytest_aprqa.models.errors import ModelError, ModelNotFound
 
 
 def test_the_line_has_path_place_problem_facts_and_advice():
@@ -56,3 +58,23 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
         raise RuntimeError("stop")
     assert target.read_bytes() == b"old"
     assert [path.name for path in target.parent.iterdir()] == ["x"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        FormatError("a", "b", "c", found=1, limit=2, advice="d"),
+        ModelError("a", "", "c"),
+        LifecycleError("a", "b", "c\nd"),
+        ModelNotFound("org/name", ["here", "there"], "hf download org/name"),
+    ],
+)
+def test_located_errors_cross_process_borders(error):
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is type(error)
+    assert (str(again), vars(again)) == (str(error), vars(error))
+    assert "\n" not in str(error)
+
+
+def test_terminal_codes_in_a_file_do_not_reach_the_terminal():
+    assert "\x1b" not in str(ModelError("config.json", "model_type", "unknown", found="\x1b[2Jgone"))

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from pytest_aprqa.playbooks.scenarios import Scenario
 
 
+FINDINGS_KEPT = 20  # findings of one check that its evidence keeps
+
+
 @pytest.fixture
 def target(request: pytest.FixtureRequest) -> Target:
     """What this item looks at: format, backend, modality, scenario (None where the check does not distinguish)."""
@@ -76,11 +79,11 @@ def declared_artifact(artifact: OpenArtifact) -> OpenArtifact:
 
 @pytest.fixture
 def reference(model: ModelUnderTest) -> OpenArtifact:
-    """The SafeTensors artifact, the ground truth."""
-    from pytest_aprqa.model_under_test import GROUND_TRUTH, FormatNotAvailable
+    """The SafeTensors artifact that is the ground truth: of `--against`, else of the model itself."""
+    from pytest_aprqa.model_under_test import FormatNotAvailable
 
     try:
-        source = model.opened(GROUND_TRUTH)
+        source = model.opened_source()
         _ = (source.config, source.tensors)
     except (FormatNotAvailable, OSError, ValueError) as error:
         pytest.skip(f"blocked: no ground truth to compare with: {error}")
@@ -161,10 +164,22 @@ class Observe:
     def __init__(self) -> None:
         self.values: list[dict[str, Any]] = []
         self.facts: dict[str, Any] = {}
+        self._findings = 0
 
     def __call__(self, name: str, value: Any, *, limit: Any = None, unit: str = "", passed: bool | None = None) -> None:
         """Record one value with its limit and unit; `passed` None means that no verdict hangs on it."""
         self.values.append({"name": name, "value": value, "limit": limit, "unit": unit, "passed": passed})
+
+    def finding(self, where: str, found: Any, limit: Any, cause: str) -> None:
+        """Name one place (tensor, layer, token, field) that refutes the claim: what is there, the limit, the cause.
+
+        The first FINDINGS_KEPT are kept; the message of the check says how many there are in all.
+        """
+        self._findings += 1
+        if self._findings <= FINDINGS_KEPT:
+            self.values.append(
+                {"name": where, "value": found, "limit": limit, "unit": "", "passed": False, "cause": cause}
+            )
 
     def advise(self, text: str) -> None:
         """Say what the reader should do when this check fails."""

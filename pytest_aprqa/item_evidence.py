@@ -46,7 +46,7 @@ def evidence_of(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.T
         "gateway": claim.gateway,
         "invariant": claim.invariant,
         "observed": list(observed.values) if observed is not None else [],
-        "metadata": {"order": str(order)},
+        "metadata": {"order": str(order)} | ({"depth": claim.depth} if claim.depth else {}),
         **facts,
     }
     if result is not None:
@@ -70,12 +70,24 @@ def _with_outcome(evidence: type[Evidence], call: Any, report: pytest.TestReport
         code = -error.signal if error.signal else (error.exit_code or 0)
         crashed = common | {"reason": str(error)}
         return evidence.crashed(code, error.stderr_tail or "", **crashed)
+    _explain(error, common)
     text = failure_text(error, report)
     if is_pytest_timeout(text):
         common.pop("output", None)
         return evidence.timeout(duration_of(report), **(common | {"reason": text.splitlines()[0]}))
     prefix = "setup: " if report.when == "setup" and not is_typed(error) else ""
     return evidence.falsified(prefix + text, **common)
+
+
+def _explain(error: BaseException | None, common: dict[str, Any]) -> None:
+    """A typed error that names its place is a finding; an exception that nobody foresaw is marked as such."""
+    problem, where = getattr(error, "problem", None), getattr(error, "where", None)
+    if is_typed(error) and isinstance(problem, str) and isinstance(where, str):
+        found, limit = getattr(error, "found", None), getattr(error, "limit", None)
+        named = {"name": where or str(getattr(error, "path", "")), "value": found, "limit": limit, "unit": ""}
+        common["observed"] = [*common["observed"], named | {"passed": False, "cause": problem}]
+    elif isinstance(error, Exception) and not is_typed(error) and not isinstance(error, AssertionError):
+        common["metadata"] = common["metadata"] | {"unexpected": type(error).__name__}
 
 
 def is_typed(error: BaseException | None) -> bool:

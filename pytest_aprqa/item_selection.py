@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from pytest_aprqa.collection import PlaybookFile, target_of
 from pytest_aprqa.marks import claim_of
 
 if TYPE_CHECKING:
-    import pytest
-
     from pytest_aprqa.run_state import RunState
 
 # Keys of the playbook's `gates` block; G0 has none, it is always on.
@@ -38,6 +38,30 @@ def reason_to_skip(item: pytest.Item, state: RunState) -> str | None:
 
         return parse_tier(tier).reason_to_leave_out(target.format, target.backend, target.modality, target.scenario)
     return None
+
+
+def keep_depth(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With `--depth`, deselect what is no comparison with the ground truth or goes deeper; the cheapest runs first."""
+    from pytest_aprqa.marks import DEPTHS
+    from pytest_aprqa.options import option_or_ini
+
+    wanted = option_or_ini(config, "--depth")
+    if wanted is None:
+        return
+    if wanted not in DEPTHS:
+        raise pytest.UsageError(f"--depth: found {wanted!r}, limit {', '.join(DEPTHS)}")
+    kept: list[tuple[int, pytest.Item]] = []
+    left_out = []
+    for item in items:
+        depth = claim_of(item).depth if item.getparent(PlaybookFile) is not None else None
+        if depth is not None and DEPTHS.index(depth) <= DEPTHS.index(wanted):
+            kept.append((DEPTHS.index(depth), item))
+        else:
+            left_out.append(item)
+    kept.sort(key=lambda pair: (str(pair[1].path), pair[0]))
+    items[:] = [item for _, item in kept]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
 
 
 def halts(policy: str, gate_id: str, gateway: str | None) -> bool:

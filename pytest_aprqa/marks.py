@@ -11,11 +11,14 @@ if TYPE_CHECKING:
 SEVERITIES = ("P0", "P1", "P2")
 GATEWAYS = ("G0", "G1", "G2", "G3", "G4")
 INVARIANTS = ("I-1", "I-2", "I-3", "I-4", "I-5")
+# What a comparison with the ground truth looks at, cheapest first; the first three need no engine.
+DEPTHS = ("structure", "weights", "tokens", "logits", "text")
 
 MARK_LINES = (
     "gateway(id): the check belongs to gateway G0..G4; a failure zeroes the score",
     "invariant(id): the check tries to refute contract invariant I-1..I-5",
     'gate(id, *, severity="P1", title=""): id, severity (P0, P1, P2) and title under which evidence is filed',
+    "depth(name): the check compares with the ground truth: structure, weights, tokens, logits or text",
     "opens_artifact: the check itself judges whether the file opens; other checks of that file are then blocked",
     "loads_engine: the check itself judges whether the engine loads; other checks of that engine are then blocked",
 )
@@ -34,6 +37,7 @@ class Claim:
     title: str
     gateway: str | None
     invariant: str | None
+    depth: str | None = None
 
 
 def claim_of(item: pytest.Item) -> Claim:
@@ -41,6 +45,7 @@ def claim_of(item: pytest.Item) -> Claim:
     gate_id, severity, title = f"CHECK-{getattr(item, 'originalname', item.name)}", "P1", ""
     gateway: str | None = None
     invariant: str | None = None
+    depth: str | None = None
 
     def gate_mark(id: str, *, severity: str = "P1", title: str = "") -> tuple[str, str, str]:  # noqa: A002
         if severity not in SEVERITIES:
@@ -57,6 +62,11 @@ def claim_of(item: pytest.Item) -> Claim:
             raise MarkError(f"{item.nodeid}: mark invariant: {id!r} is not one of {', '.join(INVARIANTS)}")
         return id
 
+    def depth_mark(name: str) -> str:
+        if name not in DEPTHS:
+            raise MarkError(f"{item.nodeid}: mark depth: {name!r} is not one of {', '.join(DEPTHS)}")
+        return name
+
     try:
         if mark := item.get_closest_marker("gate"):
             gate_id, severity, title = gate_mark(*mark.args, **mark.kwargs)
@@ -64,6 +74,8 @@ def claim_of(item: pytest.Item) -> Claim:
             gateway = gateway_mark(*mark.args, **mark.kwargs)
         if mark := item.get_closest_marker("invariant"):
             invariant = invariant_mark(*mark.args, **mark.kwargs)
+        if mark := item.get_closest_marker("depth"):
+            depth = depth_mark(*mark.args, **mark.kwargs)
     except TypeError as error:
         raise MarkError(f"{item.nodeid}: mark {mark.name if mark else '?'}: {error}") from None
-    return Claim(gate_id, severity, title, gateway, invariant)
+    return Claim(gate_id, severity, title, gateway, invariant, depth)

@@ -64,6 +64,34 @@ class ModelUnderTest:
             environ=os.environ,
         )
 
+    def source(self) -> Artifact:
+        """The ground truth: SafeTensors of `--against`, else of the model. Raises FormatNotAvailable, ModelError."""
+        if self.settings.against is None:
+            return self.artifact(GROUND_TRUTH)
+        return self._once(("source",), self._find_source)
+
+    def _find_source(self) -> Artifact:
+        from pytest_aprqa.models.artifact import describe_artifact
+        from pytest_aprqa.models.location import find_artifact_file
+
+        folder = self.settings.against
+        assert folder is not None
+        found = find_artifact_file(folder, GROUND_TRUTH) if folder.exists() else None
+        if found is None:
+            raise FormatNotAvailable(f"--against {folder}: no SafeTensors model there")
+        return describe_artifact(found, GROUND_TRUTH, origin="published")
+
+    def opened_source(self) -> OpenArtifact:
+        """The ground truth, opened by its own declaration, kept open for the process."""
+        if self.settings.against is None:
+            return self.opened(GROUND_TRUTH)
+        return self._once(("open source",), self._open_source)
+
+    def _open_source(self) -> OpenArtifact:
+        from pytest_aprqa.models.artifact import open_artifact
+
+        return self._open_files.enter_context(open_artifact(self.source()))
+
     def artifact(self, format_name: str) -> Artifact:
         """The file of a format. Raises FormatNotAvailable, or the error of the conversion that should have made it."""
         return self._once(("artifact", format_name), lambda: self._find_or_derive(format_name))

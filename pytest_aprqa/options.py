@@ -39,6 +39,19 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option("--model-path", "aprqa_model_path", "folder or file that holds the model under test", "PATH"),
     Option("--model-cache", "aprqa_model_cache", "folder with one sub-folder ORG/NAME for each model", "DIR"),
+    Option(
+        "--against",
+        "aprqa_against",
+        "folder with the SafeTensors model that is the ground truth (default: the model's own)",
+        "HF_FOLDER",
+    ),
+    Option(
+        "--depth",
+        "aprqa_depth",
+        "run only the checks that compare with the ground truth, up to this depth: structure, weights, tokens,"
+        " logits or text",
+        "DEPTH",
+    ),
     Option("--apr-binary", "aprqa_apr_binary", "the `apr` program that runs APR artifacts", "PROGRAM"),
     Option("--no-gpu", "aprqa_no_gpu", "skip every gpu cell, with this option as the reason", kind="bool"),
     Option(
@@ -69,6 +82,25 @@ OPTIONS: tuple[Option, ...] = (
         "aprqa_evidence_dir",
         "folder for evidence and reports, used as given (default: a new folder under evidence/)",
         "DIR",
+    ),
+    Option(
+        "--falsify",
+        "aprqa_falsify",
+        "try the gates instead of the model: one item for each seeded defect, which passes when a gate names it",
+        kind="bool",
+    ),
+    Option(
+        "--falsify-all-gates",
+        "aprqa_falsify_all_gates",
+        "with --falsify: run every check on every defect, also after one has named it (slow)",
+        kind="bool",
+    ),
+    Option(
+        "--falsify-clean",
+        "aprqa_falsify_clean",
+        "with --falsify: how many random clean models must be accepted (default 4)",
+        "N",
+        default="4",
     ),
     Option(
         "--aprqa-checks",

@@ -120,13 +120,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep items that share an engine together."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep items that share an engine together; with `--depth`, only comparisons, cheapest first."""
     from pytest_aprqa.collection import check_marks, drop_empty_blocks, order_items
+    from pytest_aprqa.item_selection import keep_depth
 
     check_marks(items)
     drop_empty_blocks(items)
     order_items(items)
+    keep_depth(config, items)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

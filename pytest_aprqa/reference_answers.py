@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from pytest_aprqa.model_under_test import GROUND_TRUTH
-
 if TYPE_CHECKING:
     from pytest_aprqa.engine_pool import LoadedEngine
     from pytest_aprqa.model_under_test import ModelUnderTest
@@ -48,7 +46,7 @@ def reference_answers(state: RunState, model: ModelUnderTest, playbook: Playbook
     from filelock import FileLock
 
     assert state.shared is not None
-    digest = model.artifact(GROUND_TRUTH).sha256[:16]
+    digest = model.source().sha256[:16]
     path = state.shared / f"reference-{playbook.name}-{digest}.json"
     with FileLock(f"{path}.lock"):
         if not path.is_file():
@@ -69,7 +67,7 @@ def _compute(state: RunState, model: ModelUnderTest, playbook: Playbook) -> list
     host = EngineHost("torch", threads=state.pool.threads)
     try:
         host.start()
-        host.load(model.artifact(GROUND_TRUTH), timeout_s=limit * LOAD_TIMEOUT_FACTOR)
+        host.load(model.source(), timeout_s=limit * LOAD_TIMEOUT_FACTOR)
         pairs = []
         for prompt, request in zip(reference_prompts(playbook), _requests(playbook), strict=True):
             result = host.generate([request], timeout_s=limit)[0]

@@ -28,6 +28,7 @@ class RunSettings:
 
     model_path: Path | None
     model_cache: Path | None
+    against: Path | None
     apr_binary: str | None
     no_gpu: bool
     tier: str | None
@@ -66,6 +67,7 @@ def resolve_settings(config: pytest.Config, playbook: Playbook | None) -> RunSet
     return RunSettings(
         model_path=_path(config, value("--model-path")),
         model_cache=_path(config, value("--model-cache")),
+        against=_path(config, value("--against")),
         apr_binary=value("--apr-binary"),
         no_gpu=bool(value("--no-gpu")),
         tier=tier,

@@ -22,6 +22,7 @@ FAILED, USAGE, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 
 # name -> (module, what `aprqa --help` says)
 COMMANDS: dict[str, tuple[str, str]] = {
+    "check": ("pytest_aprqa.cli.check", "Try to refute that a file is the model of a SafeTensors folder."),
     "defects": ("pytest_aprqa.cli.defects", "List seeded defects, or break a copy of a model with one."),
     "derive": ("pytest_aprqa.cli.derive", "Make the GGUF or APR form of a SafeTensors model."),
     "inspect": (

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 @pytest.mark.opens_artifact
 @pytest.mark.gateway("G0")
 @pytest.mark.gate("G0-INTEGRITY-FILE", severity="P0")
+@pytest.mark.depth("structure")
 def test_file_is_sound(artifact: OpenArtifact, observe: Observe) -> None:
     """The file opens: header, index, checksums and bounds hold, and it has tensors."""
     observe.advise("fetch or convert the file again; compare its sha256 with the publisher's")
@@ -31,6 +32,7 @@ def test_file_is_sound(artifact: OpenArtifact, observe: Observe) -> None:
 
 @pytest.mark.gateway("G0")
 @pytest.mark.gate("G0-VALIDATE-001", severity="P0")
+@pytest.mark.depth("weights")
 def test_tensor_values_are_sound(artifact: OpenArtifact, observe: Observe) -> None:
     """Every tensor is free of NaN and infinity and is not zero throughout."""
     from pytest_aprqa.suite.tensor_values import count_values
@@ -40,10 +42,14 @@ def test_tensor_values_are_sound(artifact: OpenArtifact, observe: Observe) -> No
     for name, entry in artifact.file.entries.items():
         counts = count_values(artifact.file, name)
         if counts.nan or counts.infinite:
+            bad = f"{counts.nan} NaN, {counts.infinite} infinite"
+            observe.finding(name, bad, "finite values", "NaN or infinite values")
             problems.append(f"{name}: {counts.nan} NaN, {counts.infinite} infinite of {counts.total} values")
-        elif counts.total and not counts.nonzero:
+        elif counts.total and not counts.nonzero and not name.endswith(".bias"):
+            observe.finding(name, f"{counts.total} zeros", "a value that is not zero", "all zero")
             problems.append(f"{name}: all {counts.total} values are zero")
         elif not counts.total and entry.nbytes:
+            observe.finding(name, "no value", "values", "no value could be read")
             problems.append(f"{name}: no value could be read")
     observe("tensors_read", len(artifact.file.entries), limit=">= 1")
     observe("damaged_tensors", len(problems), limit=0, passed=not problems)
@@ -52,6 +58,7 @@ def test_tensor_values_are_sound(artifact: OpenArtifact, observe: Observe) -> No
 
 @pytest.mark.gateway("G0")
 @pytest.mark.gate("G0-INTEGRITY-CONFIG", severity="P0")
+@pytest.mark.depth("structure")
 def test_configuration_matches_tensors(artifact: OpenArtifact, observe: Observe) -> None:
     """Layer count, hidden size, vocabulary and head counts of the declaration are those of the tensors."""
     from pytest_aprqa.models.families import integrity_problems
@@ -59,6 +66,9 @@ def test_configuration_matches_tensors(artifact: OpenArtifact, observe: Observe)
     observe.advise("config.json or the file's metadata belongs to another model, or tensors were lost or added")
     problems = integrity_problems(artifact.config, _shapes(artifact))
     observe("contradictions", len(problems), limit=0, passed=not problems)
+    for problem in problems:
+        rule, _, text = problem.partition(": ")
+        observe.finding(rule, text, None, "the declaration contradicts the tensors")
     assert not problems, f"{artifact.file.path.name}: {listed(problems)}"
 
 
@@ -91,6 +101,7 @@ def test_configuration_is_the_expected_one(
 
 @pytest.mark.gateway("G0")
 @pytest.mark.gate("G0-TENSOR-001", severity="P0")
+@pytest.mark.depth("structure")
 def test_tensors_are_those_of_the_family(declared_artifact: OpenArtifact, observe: Observe) -> None:
     """The set of tensor names is the family's template, expanded for every layer."""
     from pytest_aprqa.models.errors import ModelError
@@ -108,6 +119,10 @@ def test_tensors_are_those_of_the_family(declared_artifact: OpenArtifact, observ
     observe("expected_tensors", len(expected), limit=">= 1")
     observe("missing_tensors", len(missing), limit=0, passed=not missing)
     observe("extra_tensors", len(extra), limit=0, passed=not extra)
+    for name in missing:
+        observe.finding(name, "missing", "in the family's template", "the tensor was lost or renamed")
+    for name in extra:
+        observe.finding(name, "present", "not in the family's template", "the tensor was added or renamed")
     family = artifact.config.architecture
     problems = [f"Missing {len(missing)} tensors from {family} template: {listed(missing, 5)}"] if missing else []
     problems += [f"{len(extra)} tensors that the {family} template does not have: {listed(extra, 5)}"] if extra else []
@@ -116,6 +131,7 @@ def test_tensors_are_those_of_the_family(declared_artifact: OpenArtifact, observ
 
 @pytest.mark.gateway("G1")
 @pytest.mark.gate("G1-TOKENIZER-001", severity="P0")
+@pytest.mark.depth("tokens")
 def test_tokenizer_is_complete(declared_artifact: OpenArtifact, playbook: Playbook, observe: Observe) -> None:
     """The file brings a tokenizer that fits its vocabulary and, for chat, a chat template."""
     artifact = declared_artifact
@@ -142,6 +158,7 @@ def test_tokenizer_is_complete(declared_artifact: OpenArtifact, playbook: Playbo
 @pytest.mark.loads_engine
 @pytest.mark.gateway("G1")
 @pytest.mark.gate("G1-LOAD-001", severity="P0")
+@pytest.mark.depth("logits")
 def test_model_loads(engine: LoadedEngine, observe: Observe) -> None:
     """The engine loads the artifact strictly: no tensor missing, none left over, none of another shape."""
     observe("engine", f"{engine.description.name} {engine.description.version}")

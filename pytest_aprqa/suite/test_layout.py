@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.gateway("G0")
 @pytest.mark.gate("G0-LAYOUT-001", severity="P0")
+@pytest.mark.depth("structure")
 def test_tensor_layout(declared_artifact: OpenArtifact, observe: Observe) -> None:
     """Shape of every tensor is the one that its role and the declared dimensions demand."""
     from pytest_aprqa.models.errors import ModelError
@@ -31,5 +32,9 @@ def test_tensor_layout(declared_artifact: OpenArtifact, observe: Observe) -> Non
     checked = len(set(shapes) & set(expected_tensors(artifact.config)))
     observe("tensors_checked", checked, limit=">= 1", passed=checked > 0)
     observe("layout_violations", len(problems), limit=0, passed=not problems)
+    for problem in problems:
+        transposed = "(transposed)" in problem.message
+        cause = "transposed" if transposed else "another shape than its role demands"
+        observe.finding(problem.tensor, problem.message, problem.rule, cause)
     assert checked > 0, f"{artifact.file.path.name}: no tensor could be compared with the layout contract"
     assert not problems, f"{artifact.file.path.name}: {listed([str(p) for p in problems])}"

@@ -1,0 +1,195 @@
+"""`aprqa check`: the same file passes, each kind of damage is named at its place, and what was not tried is said."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from pytest_aprqa.artifact_check import PROMPTS, CheckResult, Finding, check, format_of
+from pytest_aprqa.cli.main import call
+from pytest_aprqa.defects.catalogue import apply_defect
+from pytest_aprqa.lifecycle.derive import derive
+from tests.plugin.conftest import TINY_MODEL
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("check-cache")
+
+
+@pytest.fixture(scope="module")
+def files(cache):
+    """A clean file of each format and of one quantised type."""
+    made = {f: derive(TINY_MODEL, f, cache=cache).path for f in ("gguf", "apr")}
+    return made | {"q8_0": derive(TINY_MODEL, "gguf", cache=cache, dtype="q8_0").path, "safetensors": TINY_MODEL}
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch, cache):
+    monkeypatch.setenv("APRQA_CACHE", str(cache))
+
+
+def test_clean_files_of_every_format_are_not_refuted_without_an_engine(files, capsys):
+    paths = [str(path) for path in files.values()]
+    assert call(["check", *paths, "--against", str(TINY_MODEL), "--depth", "tokens", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["verdict"] == "not refuted"
+    assert answer["findings"] == []
+    assert [row["path"] for row in answer["artifacts"]] == paths
+    for path in paths:
+        tried = {row["gate"] for row in answer["tried"] if row["artifact"] == path}
+        assert {f"F-CONTRACT-I{n}-001" for n in (2, 3, 4, 5)} | {"G0-INTEGRITY-SOURCE", "G0-LAYOUT-001"} <= tried
+    assert {row["depth"] for row in answer["not_tried"]} == {"logits", "text"}
+
+
+def test_a_clean_file_is_not_refuted_at_any_depth(files, capsys):
+    assert call(["check", str(files["gguf"]), "--against", str(TINY_MODEL)]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("NOT REFUTED")
+    assert "tried logits" in text
+    assert "F-CONTRACT-I1-001" in text
+    assert "not tried" not in text
+
+
+# defect -> (gate, words of `where`, words of the cause)
+CASES = {
+    "gguf-tensor-scaled": ("F-CONTRACT-I4-001", "model.layers.0.mlp.down_proj.weight", "scaled by about 1.25"),
+    "gguf-token-types-lost": ("F-CONTRACT-I5-001", "token types", "the token types are lost"),
+    "apr-type-fallback": ("F-CONTRACT-I3-001", "model.layers.0", "silent fall-back to a wider float"),
+    "apr-rope-theta-wrong": ("G0-INTEGRITY-SOURCE", "rope_theta", "another rope_theta"),
+    "gguf-tensor-renamed": ("F-CONTRACT-I2-001", "model.layers.0.mlp.down_proj.weight", "lost or renamed"),
+    "gguf-nan-in-tensor": ("G0-VALIDATE-001", "blk.0.ffn_down.weight", "NaN or infinite"),
+    "gguf-projection-transposed": ("G0-LAYOUT-001", "proj", "transposed"),
+    "apr-data-bit-flipped": ("G0-INTEGRITY-FILE", "", "checksum"),
+}
+
+
+def test_each_damage_is_named_with_gate_place_and_cause(files, tmp_path):
+    broken = {}
+    for name in CASES:
+        format_name = name.partition("-")[0]
+        broken[name] = apply_defect(name, files[format_name], tmp_path / f"{name}.{format_name}")
+    result = check(list(broken.values()), TINY_MODEL, "tokens")
+    assert result.exit_code == 1
+    for name, (gate, where, cause) in CASES.items():
+        findings = [f for f in result.findings if f.artifact == str(broken[name])]
+        assert any(f.gate == gate and where in f.where and cause in f.cause for f in findings), (name, findings)
+        assert result.verdict_of(str(broken[name])) == "refuted"
+
+
+def test_an_embedding_kept_in_float32_by_a_4_bit_file_is_a_silent_fall_back(files, tmp_path):
+    path = apply_defect("apr-type-fallback", files["apr"], tmp_path / "fallback.apr")
+    result = check([path], TINY_MODEL, "structure")
+    (finding,) = [f for f in result.findings if f.gate == "F-CONTRACT-I3-001"]
+    assert (finding.found, finding.limit) == ("F32 in the artifact", "BF16 in the source")
+
+
+def test_a_file_under_another_name_is_told_by_its_bytes(files, tmp_path, capsys):
+    blob = tmp_path / "0abd66560caf 508e"
+    blob.symlink_to(files["gguf"])
+    assert format_of(blob) == "gguf"
+    assert call(["check", str(blob), "--against", str(TINY_MODEL), "--depth", "structure"]) == 0
+    assert f"NOT REFUTED: {blob}" in capsys.readouterr().out
+
+
+def test_a_damaged_safetensors_folder_is_compared_with_the_other_folder(tmp_path):
+    path = apply_defect(_safetensors_defect(), TINY_MODEL, tmp_path / "model")
+    result = check([path], TINY_MODEL, "weights")
+    assert result.verdict == "refuted"
+    assert check([TINY_MODEL], TINY_MODEL, "weights").verdict == "not refuted"
+
+
+def _safetensors_defect():
+    from pytest_aprqa.defects.catalogue import DEFECTS
+
+    return next(n for n, d in DEFECTS.items() if d.format == "safetensors" and "scaled" in n)
+
+
+@pytest.mark.parametrize(
+    ("artifact", "against", "words"),
+    [
+        ("absent.gguf", TINY_MODEL, "absent.gguf: no such file"),
+        ("empty", TINY_MODEL, "a folder without SafeTensors"),
+        ("page.gguf", "absent", "absent: no such folder"),
+        ("page.gguf", "empty", "no SafeTensors model there"),
+    ],
+)
+def test_what_cannot_be_tried_says_why(artifact, against, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "page.gguf").write_text("<html>")
+    assert call(["check", artifact, "--against", str(against)]) == 2
+    text = capsys.readouterr().out
+    assert text.startswith("NOT TRIED")
+    assert words in text
+
+
+def test_a_source_whose_configuration_is_lost_cannot_be_compared_with(tmp_path, files, capsys):
+    folder = tmp_path / "source"
+    shutil.copytree(TINY_MODEL, folder)
+    (folder / "config.json").unlink()
+    assert call(["check", str(files["gguf"]), "--against", str(folder)]) == 2
+    assert "config.json" in capsys.readouterr().out
+
+
+def test_a_page_that_is_no_model_is_refuted_with_the_rest_blocked(tmp_path):
+    path = tmp_path / "page.gguf"
+    path.write_text("<html>not found</html>")
+    result = check([path], TINY_MODEL, "structure")
+    assert [f.gate for f in result.findings] == ["G0-INTEGRITY-FILE"]
+    assert "HTML" in result.findings[0].cause
+    assert all(row["reason"].startswith(("blocked", "not asked")) for row in result.not_tried)
+
+
+def test_one_missing_file_does_not_hide_the_verdict_on_the_other(files, tmp_path):
+    result = check([tmp_path / "absent.gguf", files["gguf"]], TINY_MODEL, "structure")
+    assert result.verdict_of(str(files["gguf"])) == "not refuted"
+    assert result.verdict_of(str(tmp_path / "absent.gguf")) == "not tried"
+    assert (result.verdict, result.exit_code) == ("not tried", 2)
+
+
+def test_a_refutation_outweighs_what_could_not_be_tried():
+    result = CheckResult("source", "text", artifacts=["a", "b"])
+    assert result.verdict == "not tried"
+    result.findings.append(Finding("b", "G", "cause", "where", 1, 0, "message"))
+    assert (result.verdict, result.exit_code) == ("refuted", 1)
+    assert CheckResult("source", "text").verdict == "not tried", "nothing looked at is nothing proven"
+
+
+def test_weights_and_tokens_are_compared_without_torch(files, cache):
+    """The libraries of the engines are not even importable, and nothing changes."""
+    code = (
+        "import sys; sys.modules['torch'] = None; sys.modules['transformers'] = None\n"
+        "import pytest; sys.exit(pytest.main(sys.argv[1:]))"
+    )
+    playbook = cache / "plain.playbook.yaml"
+    model = {"hf_repo": "a/b", "local_path": str(files["gguf"]), "formats": ["gguf"], "quantizations": ["declared"]}
+    playbook.write_text(
+        json.dumps(
+            {
+                "name": "plain",
+                "version": "1.0.0",
+                "model": model,
+                "test_matrix": {
+                    "modalities": ["run"],
+                    "backends": ["cpu"],
+                    "scenario_count": len(PROMPTS),
+                    "prompts": list(PROMPTS),
+                },
+            }
+        )
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, "-p", "no:cacheprovider", "--playbook", str(playbook), "--depth", "tokens",
+         "--against", str(TINY_MODEL), "--evidence-dir", str(cache / "plain"), "-q"],
+        capture_output=True, text=True, cwd=cache, env=os.environ | {"PYTEST_ADDOPTS": ""}, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_an_unknown_depth_is_wrong_use(capsys):
+    assert call(["check", "a", "--against", "b", "--depth", "bottom"]) == 2
+    assert "bottom" in capsys.readouterr().err

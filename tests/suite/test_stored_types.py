@@ -1,0 +1,96 @@
+"""As what a file is judged, and which types are silent fall-backs: each rule just inside and just outside."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from pytest_aprqa.formats.tensor_file import TensorEntry
+from pytest_aprqa.suite.stored_types import base_type, declared_label, majority_type, named, type_problems
+
+LAYER = "model.layers.{}.mlp.down_proj.weight"
+
+
+def artifact(types, file_type=None, shape=(256, 512), format_name="gguf"):
+    """An artifact with tensors {name: dtype}."""
+    entries = {n: TensorEntry(n, t, (512,) if "norm" in n else shape, 0, 0) for n, t in types.items()}
+    tensors = SimpleNamespace(names=lambda: list(entries), entry=entries.__getitem__)
+    metadata = {} if file_type is None else {"general.file_type": file_type}
+    return SimpleNamespace(format=format_name, tensors=tensors, file=SimpleNamespace(metadata=metadata))
+
+
+def problems(types, file_type=None, labels=("DECLARED",), source="BF16", **keywords):
+    one = artifact(types, file_type, **keywords)
+    origin = {n: TensorEntry(n, source, one.tensors.entry(n).shape, 0, 0) for n in types}
+    return [(p.where, p.cause) for p in type_problems(one, origin, labels)[1]]
+
+
+def layers(dtype, **others):
+    names = {LAYER.format(i): dtype for i in range(4)} | {"model.norm.weight": "F32"}
+    return names | {LAYER.format(i.removeprefix("at")): t for i, t in others.items()}
+
+
+@pytest.mark.parametrize(
+    ("label", "base"), [("Q4_K_M", "Q4_K"), ("Q6_K", "Q6_K"), ("Q8_0", "Q8_0"), ("IQ3_M", "IQ3_S"), ("BF16", "BF16")]
+)
+def test_base_type_of_a_label(label, base):
+    assert base_type(label) == base
+    assert named(base, [label])
+
+
+def test_the_declaration_decides_and_else_the_majority():
+    assert declared_label(artifact(layers("Q4_K"), 15)) == "Q4_K_M"
+    assert declared_label(artifact(layers("Q4_K"))) is None
+    assert declared_label(artifact(layers("Q4_K"), 15, format_name="apr")) is None
+    mixed = artifact(layers("Q4_K", at0="Q6_K")).tensors
+    assert majority_type(mixed.entry(n) for n in mixed.names()) == "Q4_K"
+    assert majority_type([]) is None
+
+
+def test_a_clean_mixture_of_4_bits_passes():
+    assert problems(layers("Q4_K", at1="Q6_K"), 15) == []
+    assert problems({**layers("Q4_K"), "model.embed_tokens.weight": "BF16", "lm_head.weight": "Q6_K"}, 15) == []
+
+
+@pytest.mark.parametrize(
+    ("dtype", "cause"),
+    [
+        ("F32", "silent fall-back to a wider float"),
+        ("BF16", "silent fall-back: left unquantised in a file of Q4_K_M"),
+        ("Q2_K", "a type that files of Q4_K_M do not mix"),
+    ],
+)
+def test_one_matrix_of_another_kind_in_a_4_bit_file_is_named(dtype, cause):
+    assert problems(layers("Q4_K", at2=dtype), 15) == [(LAYER.format(2), cause)]
+    assert problems(layers("Q4_K", at2=dtype)) == [(LAYER.format(2), cause.replace("Q4_K_M", "Q4_K"))]
+
+
+def test_an_embedding_may_stay_as_the_source_has_it_but_not_grow():
+    assert problems({**layers("Q4_K"), "model.embed_tokens.weight": "F32"}, 15) == [
+        ("model.embed_tokens.weight", "silent fall-back to a wider float")
+    ]
+
+
+def test_rows_that_fill_no_blocks_may_fall_back():
+    assert problems(layers("Q4_K", at0="Q5_0"), 15, shape=(64, 288)) == []
+    assert problems(layers("Q4_K", at0="Q5_0"), 15, shape=(64, 512)) != []
+    assert problems(layers("Q8_0", at0="F16"), 7, shape=(64, 40)) == []
+    assert problems(layers("Q8_0", at0="F16"), 7, shape=(64, 64)) != []
+
+
+def test_a_file_that_says_f16_and_holds_4_bits_is_named_as_a_whole():
+    found = problems(layers("Q4_K"), 1)
+    assert ("general.file_type", "declares another type than it has") in found
+    assert (LAYER.format(0), "quantised without being asked") in found
+
+
+def test_the_playbook_restricts_what_a_file_may_declare():
+    assert problems(layers("Q4_K"), 15, labels=("Q4_K_M",)) == []
+    assert len(problems(layers("Q4_K"), 15, labels=("BF16",))) == 4
+    assert problems(layers("BF16"), 32, labels=("Q4_K_M",)) == []
+
+
+def test_a_vector_may_be_widened_to_f32_and_nothing_else():
+    assert problems(layers("BF16")) == []
+    assert problems({**layers("BF16"), "model.norm.weight": "F16"}) == [
+        ("model.norm.weight", "another float type than declared")
+    ]

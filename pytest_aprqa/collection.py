@@ -66,6 +66,12 @@ class PlaybookFile(pytest.Module):
             self.playbook = load_playbook(self.path)
         except PlaybookError as error:
             raise self.CollectError(str(error)) from None
+        from pytest_aprqa.options import option_or_ini
+
+        if option_or_ini(self.config, "--falsify"):
+            from pytest_aprqa.falsify_items import items_of
+
+            return items_of(self)
         return super().collect()
 
 

@@ -54,14 +54,24 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[RUN_STATE] = state
         config.pluginmanager.register(FailurePolicyHooks(state), POLICY_NAME)
         return
-    from pytest_aprqa.recorder import Recorder
-
-    recorder = Recorder(config)
+    recorder = _make_recorder(config)
     config.pluginmanager.register(recorder, RECORDER_NAME)
     if config.pluginmanager.hasplugin("xdist"):
         config.pluginmanager.register(XdistHooks(recorder), "aprqa-xdist")
     config.stash[RUN_STATE] = RunState(config, recorder.shared, "main", 1)
     config.pluginmanager.register(FailurePolicyHooks(config.stash[RUN_STATE]), POLICY_NAME)
+
+
+def _make_recorder(config: pytest.Config) -> Recorder:
+    from pytest_aprqa.options import option_or_ini
+
+    if option_or_ini(config, "--falsify"):
+        from pytest_aprqa.falsify_recorder import FalsifyRecorder
+
+        return FalsifyRecorder(config)
+    from pytest_aprqa.recorder import Recorder
+
+    return Recorder(config)
 
 
 class XdistHooks:
@@ -72,8 +82,10 @@ class XdistHooks:
 
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
         """Items that share an engine go to one worker; a session without named playbooks is none of our business."""
-        if self._recorder.folder is None:
-            return None
+        from pytest_aprqa.options import option_or_ini
+
+        if self._recorder.folder is None or option_or_ini(config, "--falsify"):
+            return None  # seeded defects share nothing: any worker may take any
         from pytest_aprqa.scheduling import make_scheduler
 
         return make_scheduler(config, log)
@@ -159,6 +171,11 @@ def pytest_runtest_makereport(
     from pytest_aprqa.collection import PlaybookFile
 
     if item.getparent(PlaybookFile) is not None:
+        from pytest_aprqa.falsify_items import FalsifyItem, attach_result
+
+        if isinstance(item, FalsifyItem):
+            attach_result(item, report)
+            return report
         from pytest_aprqa.item_reports import attach_evidence
 
         attach_evidence(item, call, report, item.config.stash[RUN_STATE])

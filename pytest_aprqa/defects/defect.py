@@ -17,6 +17,8 @@ class Defect:
     `format`: the artifact it is made in ("safetensors": a model folder, "apr" or "gguf": a file). `gateway`: what is
     expected to notice it ("G0".."G4", "I-1".."I-5", or "F-A": the oracles of the scenarios, for answers that are wrong
     but clean). `origin`: where it was seen. `operation` changes an artifact in place and is only ever given copies.
+    `base`: the element type that the clean file must be derived in (None: the source's own). `prompts`: how many
+    prompts `--falsify` asks the broken copy (None: its default), fewer where every answer takes the whole time limit.
     """
 
     name: str
@@ -25,6 +27,13 @@ class Defect:
     format: str
     gateway: str
     operation: Callable[[Path], None]
+    base: str | None = None
+    prompts: int | None = None
+
+    def to_json(self) -> dict[str, str]:
+        """Name, title, origin, format and expected gateway."""
+        fields = ("name", "title", "origin", "format", "gateway")
+        return {name: getattr(self, name) for name in fields}
 
     def apply(self, source: Path, target: Path) -> Path:
         """Copy `source` to `target` (must not exist), break the copy, return it. On failure nothing is left.

@@ -1,0 +1,130 @@
+"""The kill matrix: which gate refutes which seeded defect, with what cause; and clean models refused."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pytest_aprqa.reporting.hostile_text import fitted, for_terminal
+
+Document = dict[str, Any]
+Line = tuple[str, dict[str, bool]]
+
+KILLED, WRONG_CAUSE, SURVIVED, NOT_APPLICABLE = "killed", "wrong cause", "survived", "not applicable"
+UNSEEN = (WRONG_CAUSE, SURVIVED, "error")
+GOOD, BAD, CAUTION, STRONG = {"green": True}, {"red": True}, {"yellow": True}, {"bold": True}
+
+
+def matrix_document(results: Iterable[Mapping[str, Any]], gates: Sequence[Mapping[str, str]]) -> Document:
+    """The content of kill_matrix.json.
+
+    `results` are the outcomes of the items, `gates` the suite's gates (`gate`, `check`, `group`, `title`). A gate of
+    scenarios is written with `{category}`; the ids that were seen take its place.
+    """
+    ordered = sorted(results, key=lambda one: str(one["name"]))
+    defects = [dict(one) for one in ordered if one["kind"] == "defect"]
+    clean = [dict(one) for one in ordered if one["kind"] == "clean"]
+    kills = _kills(defects)
+    rows = []
+    for gate in gates:
+        seen = sorted({name for key, names in kills.items() if same_gate(gate["gate"], key) for name in names})
+        rows.append({**gate, "kills": seen})
+    tried = [one for one in clean if one["verdict"] in ("accepted", "rejected", "error")]
+    return {
+        "totals": {verdict: sum(one["verdict"] == verdict for one in defects) for verdict in _verdicts(defects)},
+        "defects": defects,
+        "clean": {
+            "tried": len(tried),
+            "rejected": [one for one in tried if one["verdict"] != "accepted"],
+            "not_tried": [one["name"] for one in clean if one not in tried],
+            "names": [one["name"] for one in tried],
+        },
+        "gates": rows,
+        "kills_nothing": [row["gate"] for row in rows if not row["kills"]],
+    }
+
+
+def same_gate(pattern: str, gate: str) -> bool:
+    """True when a gate id seen in evidence belongs to the mark `pattern` (`F-{category}-001` covers F-A1-001)."""
+    before, found, after = pattern.partition("{category}")
+    if not found:
+        return pattern == gate
+    return len(gate) == len(before) + len(after) + 2 and gate.startswith(before) and gate.endswith(after)
+
+
+def refuting_gates(defect: Mapping[str, Any]) -> list[str]:
+    """Every gate that refuted a defect, the one that names the cause first."""
+    first = [str(defect["killed_by"])] if defect.get("killed_by") else []
+    return list(dict.fromkeys([*first, *(str(one["gate"]) for one in defect.get("also", ()))]))
+
+
+def matrix_lines(document: Document, width: int, *, verbose: bool = False) -> list[Line]:
+    """Terminal lines: gate by gate the defects it kills with the cause it gave, then what is wrong, then totals."""
+    lines: list[Line] = []
+    by_gate: dict[str, list[Document]] = {}
+    for defect in document["defects"]:
+        if defect["verdict"] == KILLED:
+            by_gate.setdefault(str(defect["killed_by"]), []).append(defect)
+    label = max((len(str(one["name"])) for one in document["defects"]), default=0)
+    for gate, killed in sorted(by_gate.items()):
+        lines.append((f"{gate} kills {len(killed)}", STRONG))
+        lines += [(_row(one, label, width, verbose), GOOD) for one in killed]
+    for verdict in UNSEEN:
+        chosen = [one for one in document["defects"] if one["verdict"] == verdict]
+        if chosen:
+            lines.append((f"{verdict}: {len(chosen)}", STRONG))
+            lines += [(_row(_first_other(one), label, width, verbose), BAD) for one in chosen]
+    absent = [one for one in document["defects"] if one["verdict"] == NOT_APPLICABLE]
+    if absent:
+        lines.append((f"not applicable to this model: {len(absent)}", STRONG))
+        lines += [(_row(one, label, width, verbose), CAUTION) for one in absent]
+    return lines + _totals(document, width)
+
+
+def _totals(document: Document, width: int) -> list[Line]:
+    totals, clean = document["totals"], document["clean"]
+    applicable = sum(count for verdict, count in totals.items() if verdict != NOT_APPLICABLE)
+    killed = totals.get(KILLED, 0)
+    lines: list[Line] = []
+    for one in clean["rejected"]:
+        cause = "; ".join(f"{by['gate']}: {by['cause']}" for by in one.get("rejected_by", ())) or one.get("cause", "")
+        lines.append((fitted(for_terminal(f"clean model {one['name']} rejected: {cause}"), width), BAD))
+    idle = document["kills_nothing"]
+    if idle:
+        lines.append((fitted(f"gates that kill nothing here: {', '.join(idle)}", max(width, 400)), CAUTION))
+    lines.append(
+        (f"{killed} of {applicable} defects killed by a gate that names the right cause", _mark(killed == applicable))
+    )
+    lines.append((f"{len(clean['rejected'])} of {clean['tried']} clean models rejected", _mark(not clean["rejected"])))
+    return lines
+
+
+def _mark(good: bool) -> dict[str, bool]:
+    return {**(GOOD if good else BAD), "bold": True}
+
+
+def _row(defect: Document, label: int, width: int, verbose: bool) -> str:
+    cause = re.sub(r"^model(\.\w+)?: ", "", str(defect.get("cause", "")))  # every copy has this name
+    text = for_terminal(f"  {defect['name']:<{label}}  {cause}")
+    return text if verbose else fitted(text, width)
+
+
+def _first_other(defect: Document) -> Document:
+    others = defect.get("also") or [{}]
+    cause = defect.get("cause") or (f"{others[0]['gate']}: {others[0]['cause']}" if others[0] else "no gate refuted it")
+    return {**defect, "cause": cause}
+
+
+def _verdicts(defects: Sequence[Document]) -> list[str]:
+    order = (KILLED, WRONG_CAUSE, SURVIVED, "error", NOT_APPLICABLE)
+    present = {one["verdict"] for one in defects}
+    return [verdict for verdict in order if verdict in present]
+
+
+def _kills(defects: Sequence[Document]) -> dict[str, list[str]]:
+    kills: dict[str, list[str]] = {}
+    for defect in defects:
+        for gate in refuting_gates(defect):
+            kills.setdefault(gate, []).append(str(defect["name"]))
+    return kills

@@ -19,6 +19,7 @@ from pytest_aprqa.formats.tensor_checks import check_tensor_name, checked_count
 from pytest_aprqa.formats.tensor_file import MappedFile, TensorEntry, TensorFile
 
 _LEGACY: Final = (b"APRN", b"APR1", b"APR2")
+_PIECE: Final = 16 * 2**20
 _SMALLEST_ENTRY: Final = 2 + 1 + 2 + 16
 _CUT: Final = "the file is cut short or damaged: download or convert it again"
 _HEAD_NAMES: Final = ("lm_head.weight", "output.weight")
@@ -35,6 +36,7 @@ class AprFile(TensorFile):
     header: layout.Header
     metadata_bytes: bytes
     tied_head: str | None = None
+    _index_end: int
 
     def __init__(self, path: str | os.PathLike[str], *, strict: bool = True) -> None:
         super().__init__(path, strict=strict)
@@ -45,6 +47,7 @@ class AprFile(TensorFile):
             self._read_header()
             self._read_metadata()
             entries, end = self._read_index()
+            self._check_padding(entries)
             self._check_footer(end)
             self.entries = {entry.name: entry for entry in entries}
             self._owners = dict.fromkeys(self.entries, 0)
@@ -66,11 +69,11 @@ class AprFile(TensorFile):
         return FormatError(self.path, where, problem, found=found, limit=limit, advice=advice)
 
     def _read_header(self) -> None:
+        head = bytes(self._data[: layout.HEADER_BYTES])
+        if head[:4] in _LEGACY:  # version 1 has a header of 32 bytes
+            raise self._fail("offset 0, magic", "is a legacy APR file", head[:4], "APR\\0", "import the model again")
         if self._size < layout.HEADER_BYTES:
             raise self._fail("header", "file is too small", self._size, layout.HEADER_BYTES, _CUT)
-        head = bytes(self._data[: layout.HEADER_BYTES])
-        if head[:4] in _LEGACY:
-            raise self._fail("offset 0, magic", "is a legacy APR file", head[:4], "APR\\0", "import the model again")
         if head[:4] != layout.MAGIC:
             raise self._fail("offset 0, magic", "is not an APR file", head[:4].hex(), layout.MAGIC.hex(), _CUT)
         header = self.header = layout.Header.parse(head)
@@ -155,6 +158,7 @@ class AprFile(TensorFile):
                 continue
             entries[entry.name] = entry
             end = max(end, entry.offset + layout.align64(entry.nbytes))
+        self._index_end = position
         return list(entries.values()), end
 
     def _read_entry(self, number: int, position: int) -> tuple[bytes, TensorEntry, int]:
@@ -207,6 +211,20 @@ class AprFile(TensorFile):
         problem = f"size does not match {ours} of shape {list(shape)}"
         raise self._fail(where, problem, size, tensor_nbytes(ours, shape), _CUT)
 
+    def _check_padding(self, entries: list[TensorEntry]) -> None:
+        """Bytes between the sections and after each tensor are zeros: content hidden there belongs to nothing."""
+        header = self.header
+        spans = [
+            ("metadata padding", header.metadata_offset + header.metadata_size, header.index_offset),
+            ("index padding", self._index_end, header.data_offset),
+        ]
+        spans += [
+            (f"padding of tensor {e.name!r}", e.offset + e.nbytes, layout.align64(e.offset + e.nbytes)) for e in entries
+        ]
+        for where, start, stop in spans:
+            if any(self._data[start:stop]):
+                self._refuse(where, "is not zero", f"offset {start}..{stop}", "zeros")
+
     def _check_footer(self, end: int) -> None:
         """The last tensor must be followed by the 4-byte checksum of everything before it."""
         surplus = self._size - end
@@ -219,10 +237,20 @@ class AprFile(TensorFile):
                 self._refuse(where, "file does not end with a 4-byte footer", f"{surplus} bytes", "4 bytes", _CUT)
             return
         (stored,) = struct.unpack_from("<I", self._data, end)
-        computed = zlib.crc32(self._data[:end])
+        computed = self._checksum(end)
         if stored != computed:
             found, limit = f"{stored:08x}", f"{computed:08x}"
             self._refuse(where, "checksum does not match the file: its bytes were changed", found, limit, _CUT)
+
+    def _checksum(self, end: int) -> int:
+        """CRC-32 of the first END bytes. Pages already read are let go, so that memory stays bounded."""
+        checksum = 0
+        for start in range(0, end, _PIECE):
+            stop = min(start + _PIECE, end)
+            checksum = zlib.crc32(self._data[start:stop], checksum)
+            if end > _PIECE:
+                self._maps[0].forget(start, stop)
+        return checksum
 
     def _check_overlap(self, entries: list[TensorEntry]) -> None:
         end = self.header.data_offset

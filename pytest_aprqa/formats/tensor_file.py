@@ -67,6 +67,12 @@ class MappedFile:
             raise FormatError(self.path, "file", "is closed", advice="read tensors inside the with block")
         return self._view
 
+    def forget(self, start: int, stop: int) -> None:
+        """Drop the resident pages of bytes [START, STOP), START page-aligned; they are read again when needed."""
+        mapped = self.data.obj
+        if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+            mapped.madvise(mmap.MADV_DONTNEED, start, stop - start)
+
     def close(self) -> None:
         """Let the map go. Arrays already handed out stay valid; the memory is unmapped with the last of them."""
         self._view = None

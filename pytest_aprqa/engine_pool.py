@@ -73,11 +73,29 @@ class LoadedEngine:
 
         Raises EngineCrashed or EngineTimeout (the child is started again first), or EngineError.
         """
-        return self._asked(lambda: self.host.generate(list(requests), timeout_s=self.timeout_s))
+        if not self.one_by_one:
+            return self._asked(lambda: self.host.generate(list(requests), timeout_s=self.timeout_s))
+        return [
+            self._asked(lambda r=request: self.host.generate([r], timeout_s=self.timeout_s))[0]  # type: ignore[misc]
+            for request in requests
+        ]
+
+    @property
+    def one_by_one(self) -> bool:
+        """The engine takes one prompt at a time: the time limit of a scenario holds for each of them."""
+        return bool(self.description is not None and self.description.details.get("one_process_per_prompt"))
 
     def logits(self, ids: Sequence[int]) -> Any:
         """float32 logits of shape (len(ids), vocabulary) for token ids, teacher-forced. Errors as `generate`."""
         return self._asked(lambda: self.host.logits(list(ids), timeout_s=self.timeout_s))
+
+    def hidden_states(self, ids: Sequence[int]) -> list[Any]:
+        """float32 arrays (len(ids), hidden): after the embedding, then after each layer. Errors as `generate`."""
+        return self._asked(lambda: self.host.hidden_states(list(ids), timeout_s=self.timeout_s))
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of raw prompts by the engine's own tokenizer. Errors as `generate`; EngineUnavailable: it tells none."""
+        return self._asked(lambda: self.host.encode(list(texts), timeout_s=self.timeout_s))
 
     def server_url(self) -> str:
         """Base URL of the OpenAI-compatible server over this very engine; started once. Errors as `generate`."""
@@ -171,8 +189,10 @@ class EnginePool:
         """Start a child for the next of the upcoming engines that can run here. A courtesy: it never fails."""
         from pytest_aprqa.engines.errors import EngineError
 
+        if self._spare is not None or not self._upcoming:
+            return
         now = (model.playbook.path, format_name, backend)
-        if self._spare is not None or now not in self._upcoming:
+        if now not in self._upcoming:
             return
         for path, next_format, next_backend in self._upcoming[self._upcoming.index(now) + 1 :]:
             if path != now[0]:
@@ -221,7 +241,15 @@ def _engine_name(model: ModelUnderTest, format_name: str, backend: str) -> str:
 
     if backend == "gpu" and model.settings.no_gpu:
         raise EngineUnavailable("gpu cells are switched off by --no-gpu")
-    return engine_for(format_name, backend, apr_binary=model.settings.apr_binary)
+    settings = model.settings
+    return engine_for(
+        format_name,
+        backend,
+        apr_binary=settings.apr_binary,
+        engine_url=settings.engine_url,
+        engine=settings.engine,
+        plugins=getattr(settings, "plugins", ()),
+    )
 
 
 def request_of(scenario: Scenario, modality: str) -> GenerationRequest:
@@ -243,6 +271,8 @@ def _ask_engine(engine: LoadedEngine, modality: str, scenarios: Sequence[Scenari
 
     requests = [request_of(scenario, modality) for scenario in scenarios]
     try:
+        if engine.one_by_one and len(requests) > 1:
+            raise EngineError("each prompt is asked for alone")
         for result in engine.generate(requests):
             _file(result, answers)
         return

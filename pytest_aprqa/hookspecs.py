@@ -10,10 +10,17 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import ModuleType
 
+    from pytest_aprqa.engines.plugins import EnginePlugin
+
 
 @pytest.hookspec
 def pytest_aprqa_check_modules(config: pytest.Config) -> list[ModuleType | str]:  # type: ignore[empty-body]
     """Modules (or their names, or paths of files) with further checks, collected with every playbook."""
+
+
+@pytest.hookspec
+def pytest_aprqa_engines(config: pytest.Config) -> list[EnginePlugin]:  # type: ignore[empty-body]
+    """Further engines, each an `EnginePlugin`; chosen with `--engine NAME`, or preferred for formats that it names."""
 
 
 @pytest.hookspec

@@ -52,7 +52,21 @@ OPTIONS: tuple[Option, ...] = (
         " logits or text",
         "DEPTH",
     ),
+    Option(
+        "--engine",
+        "aprqa_engine",
+        "engine that runs every format, or one as FORMAT=NAME: torch, llama, apr, url or one of a plugin; may be given"
+        " more than once (default: what prefers the format and is installed, else torch)",
+        "NAME",
+        "list",
+    ),
     Option("--apr-binary", "aprqa_apr_binary", "the `apr` program that runs APR artifacts", "PROGRAM"),
+    Option(
+        "--engine-url",
+        "aprqa_engine_url",
+        "address of an OpenAI-compatible server that serves the model; its key is read from APRQA_ENGINE_KEY",
+        "URL",
+    ),
     Option("--no-gpu", "aprqa_no_gpu", "skip every gpu cell, with this option as the reason", kind="bool"),
     Option(
         "--tier",

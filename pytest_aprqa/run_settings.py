@@ -12,6 +12,7 @@ from pytest_aprqa.options import OPTIONS, given, option_or_ini
 if TYPE_CHECKING:
     import pytest
 
+    from pytest_aprqa.engines.plugins import EnginePlugin
     from pytest_aprqa.playbooks.playbook import Playbook
 
 # Range of a time limit, spec of `test_matrix.timeout_ms`.
@@ -35,6 +36,9 @@ class RunSettings:
     failure_policy: str
     timeout_ms: int
     sources: dict[str, str]
+    engine: tuple[str, ...] = ()
+    engine_url: str | None = None
+    plugins: tuple[EnginePlugin, ...] = ()
 
     @property
     def restricting_tier(self) -> str | None:
@@ -63,18 +67,80 @@ def resolve_settings(config: pytest.Config, playbook: Playbook | None) -> RunSet
         tier = parse_tier(str(tier)).name if tier is not None else None
     except ValueError as error:
         raise SettingsError(str(error)) from None
+    engine = tuple(value("--engine") or ())
+    apr_binary, plugins = value("--apr-binary"), engine_plugins(config)
+    _check_engines(engine, plugins, apr_binary)
     timeout = value("--scenario-timeout", playbook.matrix.timeout_ms if playbook else None)
     return RunSettings(
         model_path=_path(config, value("--model-path")),
         model_cache=_path(config, value("--model-cache")),
         against=_path(config, value("--against")),
-        apr_binary=value("--apr-binary"),
+        apr_binary=apr_binary,
         no_gpu=bool(value("--no-gpu")),
         tier=tier,
         failure_policy=policy,
         timeout_ms=_timeout(timeout, sources["--scenario-timeout"]),
         sources=sources,
+        engine=engine,
+        engine_url=_address(value("--engine-url")),
+        plugins=plugins,
     )
+
+
+def engine_plugins(config: pytest.Config) -> tuple[EnginePlugin, ...]:
+    """Engines that the hook and entry points add, in this order. SettingsError where one does not load."""
+    from importlib.metadata import entry_points
+
+    from pytest_aprqa.engines.plugins import ENTRY_POINT
+
+    found = [engine for engines in config.hook.pytest_aprqa_engines(config=config) for engine in engines]
+    for entry_point in entry_points(group=ENTRY_POINT):
+        try:
+            found.append(entry_point.load())
+        except Exception as error:  # whatever a foreign module raises
+            raise SettingsError(
+                f"engine {entry_point.name} of entry point {entry_point.value}: {type(error).__name__}: {error}"
+            ) from None
+    return tuple(found)
+
+
+def _check_engines(engine: tuple[str, ...], plugins: tuple[EnginePlugin, ...], apr_binary: str | None) -> None:
+    """What can be known before anything runs: names of engines, and that the `apr` program is there and is one."""
+    from pytest_aprqa.engines.errors import EngineUnavailable
+    from pytest_aprqa.engines.plugins import EngineChoiceError, all_engines, parse_choices
+
+    try:
+        chosen = parse_choices(engine, all_engines(plugins))
+    except EngineChoiceError as error:
+        raise SettingsError(str(error)) from None
+    if apr_binary is not None or "apr" in chosen.values():
+        from pytest_aprqa.engines.apr_program import find_program, probe
+
+        try:
+            probe(find_program(apr_binary or "apr"))
+        except EngineUnavailable as error:
+            raise SettingsError(f"--apr-binary {error}") from None
+
+
+def _address(value: str | None) -> str | None:
+    """An http(s) address without a key in it."""
+    from urllib.parse import urlsplit
+
+    if value is None:
+        return None
+    try:
+        parts = urlsplit(value)
+        _ = parts.port
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise SettingsError(f"--engine-url: found {value!r}; give http://HOST:PORT or https://HOST")
+    if parts.username or parts.password or parts.query:
+        raise SettingsError(
+            "--engine-url: found a user name, a password or a query in it; put the key in APRQA_ENGINE_KEY"
+        )
+    return value.rstrip("/").removesuffix("/v1")
 
 
 def _timeout(value: Any, source: str) -> int:

@@ -22,11 +22,14 @@ def ask_server(engine: LoadedEngine, scenarios: Sequence[Scenario], answers: Cel
     from pytest_aprqa.engines.errors import EngineCrashed, EngineError, EngineTimeout
 
     client: httpx.Client | None = None
+    model: str | None = None
     try:
         for position, scenario in enumerate(scenarios):
             try:
-                client = client or _client(engine)
-                answers.results[scenario.key] = complete(client, scenario, stream=position % 2 == 1)
+                if client is None:
+                    client = http_client(engine)
+                    model = served_model(client)
+                answers.results[scenario.key] = complete(client, scenario, stream=position % 2 == 1, model=model)
             except (httpx.HTTPError, EngineError) as error:
                 failure = _failure(engine, error)
                 answers.failures[scenario.key] = failure
@@ -41,12 +44,26 @@ def ask_server(engine: LoadedEngine, scenarios: Sequence[Scenario], answers: Cel
             client.close()
 
 
-def _client(engine: LoadedEngine) -> httpx.Client:
+def http_client(engine: LoadedEngine) -> httpx.Client:
+    """A client of the engine's server, started if need be; with the key, where the server is somebody else's."""
     import httpx
 
+    from pytest_aprqa.engines.engine_key import key_headers
+
     url = engine.server_url()
+    headers = key_headers() if engine.description.name == "url" else {}
     # Certificates are read (0.1 s) only for a server that has one.
-    return httpx.Client(base_url=url, timeout=engine.timeout_s, verify=url.startswith("https:"))
+    return httpx.Client(base_url=url, timeout=engine.timeout_s, verify=url.startswith("https:"), headers=headers)
+
+
+def served_model(client: httpx.Client) -> str | None:
+    """The first model of `GET /v1/models`, which some servers want to be named in each request; None: it lists none."""
+    answer = client.get("/v1/models")
+    try:
+        name = answer.json()["data"][0]["id"]
+    except (ValueError, LookupError, TypeError):
+        return None
+    return name if isinstance(name, str) else None
 
 
 def _failure(engine: LoadedEngine, error: Exception) -> Exception:
@@ -63,7 +80,7 @@ def _failure(engine: LoadedEngine, error: Exception) -> Exception:
     return error
 
 
-def complete(client: httpx.Client, scenario: Scenario, *, stream: bool) -> GenerationResult:
+def complete(client: httpx.Client, scenario: Scenario, *, stream: bool, model: str | None = None) -> GenerationResult:
     """One raw completion over HTTP. Raises EngineError for a status other than 200 or a body of another shape."""
     from pytest_aprqa.engines.protocol import GenerationResult
 
@@ -73,20 +90,24 @@ def complete(client: httpx.Client, scenario: Scenario, *, stream: bool) -> Gener
         "temperature": scenario.temperature,
         "seed": scenario.seed,
         "stream": stream,
-    }
+    } | ({"model": model} if model else {})
+    usage: Any = None
     started = time.monotonic()
     first: float | None = None
     if stream:
-        choice: dict[str, Any] = {"text": "", "token_ids": []}
+        choice: dict[str, Any] = {"text": ""}
         for chunk in stream_chunks(client, "/v1/completions", body):
             first = first if first is not None else time.monotonic() - started
+            usage = chunk.get("usage") or usage
             for part in chunk.get("choices", []):
                 choice["text"] += part.get("text") or ""
-                choice["token_ids"] += part.get("token_ids") or []
+                if part.get("token_ids") is not None:
+                    choice["token_ids"] = choice.get("token_ids", []) + part["token_ids"]
                 choice["prompt_token_ids"] = part.get("prompt_token_ids") or choice.get("prompt_token_ids")
                 choice["finish_reason"] = part.get("finish_reason") or choice.get("finish_reason")
     else:
-        choice = _json_of(client.post("/v1/completions", json=body))["choices"][0]
+        answer = _json_of(client.post("/v1/completions", json=body))
+        choice, usage = answer["choices"][0], answer.get("usage")
     return GenerationResult(
         key=scenario.key,
         text=choice["text"],
@@ -95,6 +116,7 @@ def complete(client: httpx.Client, scenario: Scenario, *, stream: bool) -> Gener
         finish_reason=choice.get("finish_reason") or "none",
         seconds=time.monotonic() - started,
         first_token_seconds=first,
+        prompt_tokens=usage.get("prompt_tokens") if isinstance(usage, dict) else None,
     )
 
 

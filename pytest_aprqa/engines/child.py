@@ -13,11 +13,17 @@ import threading
 import time
 from dataclasses import asdict
 from typing import Any
+from urllib.parse import parse_qsl
 
 from pytest_aprqa.engines.death import die, is_death
-from pytest_aprqa.engines.errors import EngineUnavailable
+from pytest_aprqa.engines.errors import EngineCrashed, EngineUnavailable
 
-BUILT_IN = {"torch": "pytest_aprqa.engines.torch_engine:TorchEngine"}
+BUILT_IN = {
+    "torch": "pytest_aprqa.engines.torch_engine:TorchEngine",
+    "apr": "pytest_aprqa.engines.apr_engine:AprEngine",
+    "llama": "pytest_aprqa.engines.llama_engine:LlamaEngine",
+    "url": "pytest_aprqa.engines.url_engine:UrlEngine",
+}
 PARENT_POLL_S = 1.0
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -66,7 +72,11 @@ def main() -> None:
             continue
         answers.call = command["call"]
         try:
-            if command["command"] == "serve":
+            if hasattr(engine, "serve") and command["command"] in ("serve", "served"):
+                _serve_itself(engine, command, answers)
+            elif command["command"] == "served":
+                answers.send(kind="answer")  # the server is a thread of this process: it lives
+            elif command["command"] == "serve":
                 from pytest_aprqa.engines.server import ServerThread
 
                 server = server or ServerThread(engine, command.get("port"))
@@ -78,6 +88,9 @@ def main() -> None:
                 _obey(engine, command, answers)
         except MemoryError:
             answers.send(kind="error", message="MemoryError: the engine ran out of memory")
+        except EngineCrashed as crash:  # of a program that the engine runs
+            fields = {"doing": crash.doing, "exit_code": crash.exit_code, "stderr_tail": crash.stderr_tail}
+            answers.send(kind="error", message=_one_line(crash), crashed=fields)
         except Exception as error:  # whatever an engine raises is one message to the parent
             if is_death(error):
                 raise
@@ -97,6 +110,17 @@ def _command(line: bytes) -> dict[str, Any] | None:
         return None
 
 
+def _serve_itself(engine: Any, command: dict[str, Any], answers: Answers) -> None:
+    """Of an engine that brings its own server: its URL, or why it is gone."""
+    if command["command"] == "serve":
+        answers.send(kind="answer", url=engine.serve(command.get("port")))
+        return
+    problem = engine.server_problem()
+    if problem is not None:
+        raise problem
+    answers.send(kind="answer")
+
+
 def _obey(engine: Any, command: dict[str, Any], answers: Answers) -> None:
     name = command["command"]
     if name == "ready":
@@ -113,16 +137,34 @@ def _obey(engine: Any, command: dict[str, Any], answers: Answers) -> None:
         results = engine.generate(requests, answers.progress)
         answers.send(kind="answer", results=[asdict(result) for result in results])
     elif name == "logits":
-        import base64
-
-        import numpy
-
-        array = numpy.ascontiguousarray(engine.logits(command["ids"]), dtype="<f4")
-        answers.send(kind="answer", shape=list(array.shape), data=base64.b64encode(array.tobytes()).decode())
+        answers.send(kind="answer", array=_packed(engine.logits(command["ids"])))
+    elif name == "hidden_states":
+        states = _ask(engine, "hidden_states", command["ids"])
+        answers.send(kind="answer", arrays=[_packed(state) for state in states])
+    elif name == "encode":
+        answers.send(kind="answer", ids=[list(map(int, _ask(engine, "encode", text))) for text in command["texts"]])
     elif name == "describe":
         answers.send(kind="answer", description=asdict(engine.describe()))
     else:
         answers.send(kind="error", message=f"unknown command {name!r}")
+
+
+def _ask(engine: Any, name: str, argument: Any) -> Any:
+    """One of the optional methods of an engine. EngineUnavailable where it has none."""
+    method = getattr(engine, name, None)
+    if method is None:
+        raise EngineUnavailable(f"{name}: the engine {engine.describe().name} has no such thing")
+    return method(argument)
+
+
+def _packed(values: Any) -> dict[str, Any]:
+    """A float32 array as JSON: shape and little-endian bytes."""
+    import base64
+
+    import numpy
+
+    array = numpy.ascontiguousarray(values, dtype="<f4")
+    return {"shape": list(array.shape), "data": base64.b64encode(array.tobytes()).decode()}
 
 
 def _one_line(error: Exception) -> str:
@@ -133,8 +175,11 @@ def _one_line(error: Exception) -> str:
 
 
 def _make_engine(name: str, threads: int | None) -> Any:
+    """An engine by its short name or `module:Class`, with the options that follow a question mark."""
+    name, _, query = name.partition("?")
     module, _, attribute = BUILT_IN.get(name, name).partition(":")
-    return getattr(importlib.import_module(module), attribute)(threads=threads)
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    return getattr(importlib.import_module(module), attribute)(threads=threads, **options)
 
 
 def _limit_memory(limit: int | None) -> None:

@@ -7,9 +7,11 @@ import contextlib
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import deque
@@ -59,6 +61,7 @@ class EngineHost:
         self._buffer = bytearray()
         self._calls = 0
         self._interrupted = False  # the answer of an abandoned call may still come
+        self._folder: str | None = None  # for temporary files of the child, however it ends
         self._stderr: deque[str] = deque(maxlen=STDERR_LINES)
         self._stderr_reader: threading.Thread | None = None
 
@@ -82,6 +85,7 @@ class EngineHost:
         if threading.current_thread() is threading.main_thread():
             # The kernel ends the child with the thread that started it: only the main thread lives as long as we do.
             arguments.append("--die-with-parent")
+        self._folder = tempfile.mkdtemp(prefix="aprqa-engine-")
         self._to_child = os.fdopen(command_write, "wb", buffering=0)
         self._from_child = answer_read
         self._buffer = bytearray()
@@ -111,7 +115,12 @@ class EngineHost:
         environment = dict(os.environ)
         root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, environment.get("PYTHONPATH")]))
-        environment |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONFAULTHANDLER": "1"}
+        environment |= {
+            "TMPDIR": str(self._folder),
+            "HF_HUB_OFFLINE": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+            "PYTHONFAULTHANDLER": "1",
+        }
         # Threads that spin while they wait starve the other workers of the run.
         environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         if self._threads:
@@ -139,14 +148,20 @@ class EngineHost:
         self.start()
 
     def death(self) -> EngineCrashed | None:
-        """The crash of a child that is gone, or None while it lives."""
+        """The crash of a child that is gone, or of the server that it started; None while they live."""
         if self._process is None:
             return None
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=0.5)
-        if self._process.poll() is None:
+        if self._process.poll() is not None:
+            return self._crash("serving")
+        try:
+            self._call({"command": "served"}, GRACE_S, "looking at its server")
+        except EngineCrashed as crash:
+            return crash
+        except EngineError:
             return None
-        return self._crash("serving")
+        return None
 
     def close(self) -> None:
         """Kill the child's process group, reap it, close pipes. Safe to call twice."""
@@ -164,6 +179,9 @@ class EngineHost:
         if self._from_child is not None:
             os.close(self._from_child)
             self._from_child = None
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
 
     def __enter__(self) -> EngineHost:
         self.start()
@@ -189,13 +207,18 @@ class EngineHost:
 
     def logits(self, ids: Sequence[int], timeout_s: float) -> Any:
         """float32 array (len(ids), vocabulary)."""
-        import base64
-
-        import numpy
-
         answer = self._call({"command": "logits", "ids": list(ids)}, timeout_s, "computing logits")
-        raw = base64.b64decode(answer["data"])
-        return numpy.frombuffer(raw, dtype="<f4").reshape(answer["shape"]).copy()
+        return _unpacked(answer["array"])
+
+    def hidden_states(self, ids: Sequence[int], timeout_s: float) -> list[Any]:
+        """float32 arrays (len(ids), hidden): after the embedding, then after each layer. EngineUnavailable: none."""
+        answer = self._call({"command": "hidden_states", "ids": list(ids)}, timeout_s, "computing hidden states")
+        return [_unpacked(packed) for packed in answer["arrays"]]
+
+    def encode(self, texts: Sequence[str], timeout_s: float) -> list[list[int]]:
+        """Ids of each text by the engine's own tokenizer, as for a raw prompt. EngineUnavailable: it tells none."""
+        answer = self._call({"command": "encode", "texts": list(texts)}, timeout_s, "encoding texts")
+        return [list(ids) for ids in answer["ids"]]
 
     def serve(self, timeout_s: float, port: int | None = None) -> str:
         """Start the HTTP server over the loaded engine in the same child; its base URL."""
@@ -227,6 +250,8 @@ class EngineHost:
             return answer
         if answer.get("unavailable"):
             raise EngineUnavailable(answer["message"])
+        if answer.get("crashed"):
+            raise EngineCrashed(**answer["crashed"])
         raise (EngineLoadError if message["command"] == "load" else EngineError)(answer["message"])
 
     def _answer(self, deadline: float, timeout_s: float, doing: str) -> dict[str, Any]:
@@ -300,6 +325,14 @@ class EngineHost:
         tail = self.stderr_tail
         self.close()
         return EngineCrashed(doing, exit_code=code, stderr_tail=tail)
+
+
+def _unpacked(packed: dict[str, Any]) -> Any:
+    import base64
+
+    import numpy
+
+    return numpy.frombuffer(base64.b64decode(packed["data"]), dtype="<f4").reshape(packed["shape"]).copy()
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:

@@ -30,7 +30,10 @@ class GenerationRequest:
 
 @dataclass(frozen=True, slots=True)
 class GenerationResult:
-    """What came of one request. Ids are None where an engine does not tell them; `error` set means no answer."""
+    """What came of one request. Ids are None where an engine does not tell them; `error` set means no answer.
+
+    `prompt_tokens` is the engine's own count, for engines that tell only the number.
+    """
 
     key: str
     text: str
@@ -40,6 +43,12 @@ class GenerationResult:
     seconds: float
     first_token_seconds: float | None = None
     error: str | None = None
+    prompt_tokens: int | None = None
+
+    @property
+    def prompt_length(self) -> int | None:
+        """Number of prompt tokens: of the ids, else as the engine counts them; None where it tells neither."""
+        return len(self.prompt_ids) if self.prompt_ids is not None else self.prompt_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +76,10 @@ class Engine(Protocol):
 
     def logits(self, ids: Sequence[int]) -> Any:
         """float32 array of shape (len(ids), vocabulary), teacher-forced."""
+
+    # Optional, asked for by name: `serve(port) -> url` and `server_problem()` of an engine that brings its own server,
+    # `hidden_states(ids)`: float32 (tokens, hidden) after the embedding and after each layer,
+    # `encode(text) -> ids` by the engine's own tokenizer.
 
     def describe(self) -> EngineDescription:
         """The loaded engine."""

@@ -26,7 +26,9 @@ class Model:
     """As much of a ModelUnderTest as the pool looks at."""
 
     def __init__(self, folder: Path, timeout_ms: int) -> None:
-        self.settings = SimpleNamespace(timeout_ms=timeout_ms, no_gpu=False, apr_binary=None)
+        self.settings = SimpleNamespace(
+            timeout_ms=timeout_ms, no_gpu=False, apr_binary=None, engine_url=None, engine=None
+        )
         self._folder = folder
 
     def artifact(self, format_name: str) -> Artifact:

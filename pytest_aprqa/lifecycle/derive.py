@@ -29,9 +29,9 @@ def derive(
 ) -> Artifact:
     """Artifact of `format` ("apr" or "gguf") made from the SafeTensors model in `source_folder`, origin "derived".
 
-    `dtype`: native (default), f32, f16, bf16, and for GGUF q8_0. `progress(what, bytes done, bytes in all)`. Safe to
-    call from several processes at once: one converts, the others wait and read. Raises LifecycleError, FormatError
-    (weights) or ModelError (config, tokenizer).
+    `dtype`: native (default), f32, f16, bf16; for GGUF also q8_0, for APR q8, q4, q4_k and q6_k. `progress(what, bytes
+    done, bytes in all)`. Safe to call from several processes at once: one converts, the others wait and read. Raises
+    LifecycleError, FormatError (weights) or ModelError (config, tokenizer).
     """
     if format not in DTYPES:
         raise LifecycleError(source_folder, "format", "cannot be derived", found=format, limit=" | ".join(DTYPES))

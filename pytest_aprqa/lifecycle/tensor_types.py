@@ -16,7 +16,11 @@ F16_LARGEST = 65519.0
 NATIVE = ("F32", "F16", "BF16")
 _INTEGERS = ("I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64", "BOOL")
 # Options of derive(); q8_0 has no exact APR code (spec apr-format 5), so it exists for GGUF only.
-DTYPES = {"apr": ("native", "f32", "f16", "bf16"), "gguf": ("native", "f32", "f16", "bf16", "q8_0")}
+# The native q8 and q4 types of APR, on the other side, exist for APR only.
+DTYPES = {
+    "apr": ("native", "f32", "f16", "bf16", "q8", "q4", "q4_k", "q6_k"),
+    "gguf": ("native", "f32", "f16", "bf16", "q8_0"),
+}
 
 
 def check_dtype_option(folder: Path, format: str, dtype: str) -> None:  # noqa: A002

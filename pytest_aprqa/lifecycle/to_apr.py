@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_aprqa.formats import codecs
 from pytest_aprqa.formats.apr_writer import write_apr
+from pytest_aprqa.formats.blocks import element_count, tensor_nbytes
 from pytest_aprqa.formats.tensor_file import TensorEntry
+from pytest_aprqa.lifecycle.errors import LifecycleError
 from pytest_aprqa.lifecycle.progress import Progress, TensorProgress
 from pytest_aprqa.lifecycle.source import Source
 from pytest_aprqa.lifecycle.tensor_types import encoded, is_buffer, target_dtype
@@ -19,19 +22,33 @@ from pytest_aprqa.lifecycle.vocabulary import Vocabulary, vocabulary_of
 ROPE_HALVES = 2  # Hugging Face rows rotate by halves, whatever the family (spec apr-format 7)
 EMBEDDING = "model.embed_tokens.weight"
 HEAD = "lm_head.weight"
+# option -> (stored type, metadata "quantization"); bits and blocks as in spec apr-format 5.2 to 5.5
+QUANTISATIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "q8": ("APR_Q8", {"quant_type": "q8", "bits": 8, "block_size": None, "symmetric": True}),
+    "q4": ("APR_Q4", {"quant_type": "q4", "bits": 4, "block_size": 32, "symmetric": True}),
+    "q4_k": ("Q4_K", {"quant_type": "q4_k", "bits": 4, "block_size": 256, "symmetric": False}),
+    "q6_k": ("Q6_K", {"quant_type": "q6_k", "bits": 6, "block_size": 256, "symmetric": True}),
+}
 
 
 def write_apr_from(source: Source, target: Path, *, dtype: str = "native", progress: Progress | None = None) -> None:
     """Write `source` as APR to `target`. `progress(tensor name, bytes done, bytes in all)` is called per tensor.
 
-    A head tied by declaration is stored as a real copy of the embedding with the flag `tied_embeddings`.
+    A head tied by declaration is stored as a real copy of the embedding with the flag `tied_embeddings`. Quantised
+    options (q8, q4, q4_k, q6_k) hold for matrices; one whose rows are not whole 256-element blocks keeps the source's
+    type under q4_k and q6_k, because readers disagree on padded rows. LifecycleError: values a type cannot hold.
     """
     plan = _plan(source, dtype)
     metadata = _metadata(source, vocabulary_of(source), plan)
+    quantised, declaration = QUANTISATIONS.get(dtype, (None, None))
+    if any(kind == quantised for _, _, kind in plan):
+        metadata["quantization"] = declaration
     count = TensorProgress(progress, sum(entry.nbytes for _, entry, _ in plan))
 
     def payload(name: str, entry: TensorEntry, kind: str) -> NDArray[np.uint8]:
         count.step(name, entry.nbytes)
+        if kind == quantised:
+            return _quantised(source, entry, kind)
         return encoded(source.weights, entry, kind).reshape(-1)
 
     tensors = [(name, kind, entry.shape, partial(payload, name, entry, kind)) for name, entry, kind in plan]
@@ -42,11 +59,32 @@ def _plan(source: Source, dtype: str) -> list[tuple[str, TensorEntry, str]]:
     """(stored name, source entry, stored type) for every tensor, sorted by name as APR's index is."""
     path = source.weights.path
     entries = source.weights.entries
-    plan = [(name, entry, target_dtype(path, entry, dtype)) for name, entry in entries.items() if not is_buffer(entry)]
+    plan = [(name, entry, _stored_type(path, entry, dtype)) for name, entry in entries.items() if not is_buffer(entry)]
     if _synthesises_head(source):
         embedding = entries[EMBEDDING]
-        plan.append((HEAD, embedding, target_dtype(path, embedding, dtype)))
+        plan.append((HEAD, embedding, _stored_type(path, embedding, dtype)))
     return sorted(plan, key=lambda item: item[0].encode())
+
+
+def _stored_type(path: Path, entry: TensorEntry, dtype: str) -> str:
+    kind, _ = QUANTISATIONS.get(dtype, (None, None))
+    if kind is None:
+        return target_dtype(path, entry, dtype)
+    native = target_dtype(path, entry, "native")
+    if len(entry.shape) != 2 or (kind in ("Q4_K", "Q6_K") and entry.shape[1] % 256):
+        return native
+    return kind
+
+
+def _quantised(source: Source, entry: TensorEntry, kind: str) -> NDArray[np.uint8]:
+    """Stored bytes of `entry` in one of the quantised types."""
+    values = source.weights.read(entry.name)
+    try:
+        return np.frombuffer(codecs.encode(kind, values), dtype=np.uint8)
+    except ValueError as problem:
+        raise LifecycleError(
+            source.weights.path, entry.name, f"cannot be stored as {kind}: {problem}", advice="use f32, f16 or bf16"
+        ) from problem
 
 
 def _synthesises_head(source: Source) -> bool:
@@ -56,8 +94,7 @@ def _synthesises_head(source: Source) -> bool:
 
 def _metadata(source: Source, vocabulary: Vocabulary, plan: list[tuple[str, TensorEntry, str]]) -> dict[str, Any]:
     config = source.config
-    elements = [(kind, int(np.prod(entry.shape))) for name, entry, kind in plan]
-    copied = int(np.prod(source.weights.entries[EMBEDDING].shape)) if _synthesises_head(source) else 0
+    copied = element_count(source.weights.entries[EMBEDDING].shape) if _synthesises_head(source) else 0
     metadata: dict[str, Any] = {
         "model_type": config.architecture,
         "name": source.name,
@@ -65,8 +102,8 @@ def _metadata(source: Source, vocabulary: Vocabulary, plan: list[tuple[str, Tens
         "data_source": None,
         "data_license": None,
         "original_format": "safetensors",
-        "total_size": sum(count * {"F32": 4, "F16": 2, "BF16": 2}[kind] for kind, count in elements),
-        "param_count": sum(count for _, count in elements) - copied,
+        "total_size": sum(tensor_nbytes(kind, entry.shape) for _, entry, kind in plan),
+        "param_count": sum(element_count(entry.shape) for _, entry, _ in plan) - copied,
         "chat_template": vocabulary.chat_template,
         "chat_format": "chatml" if "<|im_start|>" in (vocabulary.chat_template or "") else None,
         "special_tokens": _special_tokens(vocabulary),

@@ -6,10 +6,14 @@ import json
 import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from pytest_aprqa.formats import codecs
 from pytest_aprqa.formats.opening import open_tensor_file
 from pytest_aprqa.lifecycle.derive import derive
+from pytest_aprqa.lifecycle.errors import LifecycleError
+from tests.model_fixtures import write_random_llama
 
 ALIASES = {"hidden_dim", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "max_seq_len", "n_vocab"}
 
@@ -104,3 +108,40 @@ def test_header_flags_and_footer_follow_the_format(qwen2: Path) -> None:
     data = qwen2.read_bytes()
     assert int.from_bytes(data[6:8], "little") == 0x0400 | 0x0200
     assert zlib.crc32(data[:-4]) == int.from_bytes(data[-4:], "little")
+
+
+@pytest.mark.parametrize(("dtype", "stored"), [("q8", "APR_Q8"), ("q4", "APR_Q4")])
+def test_native_quantisation_holds_for_matrices_and_is_declared(
+    random_llama_folder: Path, tmp_path: Path, dtype: str, stored: str
+) -> None:
+    artifact = derive(random_llama_folder, "apr", cache=tmp_path, dtype=dtype)
+    with open_tensor_file(artifact.path) as file, open_tensor_file(random_llama_folder) as source:
+        assert file.metadata["quantization"]["quant_type"] == dtype
+        assert file.metadata["total_size"] == sum(entry.nbytes for entry in file.entries.values())
+        for name, entry in file.entries.items():
+            assert entry.dtype == (stored if len(entry.shape) == 2 else "F32"), name
+            expected = codecs.encode(entry.dtype, source.read(name))
+            assert file.raw(name).tobytes() == expected, name
+
+
+@pytest.mark.parametrize("dtype", ["q4_k", "q6_k"])
+def test_rows_that_are_no_whole_blocks_keep_the_type_of_the_source(
+    random_llama_folder: Path, tmp_path: Path, dtype: str
+) -> None:
+    """The Llama shape is 96 and 160 wide: nothing can be a K-quant, and the file does not claim that anything is."""
+    artifact = derive(random_llama_folder, "apr", cache=tmp_path, dtype=dtype)
+    with open_tensor_file(artifact.path) as file:
+        assert {entry.dtype for entry in file.entries.values()} == {"F32", "BF16"}
+        assert "quantization" not in file.metadata
+
+
+def test_values_that_a_scale_cannot_hold_are_refused_by_name(tmp_path: Path) -> None:
+    folder = write_random_llama(tmp_path / "model", dtype="F32")
+    with open_tensor_file(folder) as file:
+        at = file.entries["model.layers.1.mlp.up_proj.weight"].offset
+    weights = folder / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[at : at + 4] = np.array([np.nan], "<f4").tobytes()
+    weights.write_bytes(data)
+    with pytest.raises(LifecycleError, match=r"model\.layers\.1\.mlp\.up_proj\.weight: cannot be stored as APR_Q4"):
+        derive(folder, "apr", cache=tmp_path / "cache", dtype="q4")

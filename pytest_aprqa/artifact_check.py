@@ -186,7 +186,7 @@ def _run(
     for path in playbooks.values():
         arguments += ["--playbook", str(path)]
     (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
-    said = _pytest(folder, arguments, on_event, environ)
+    said = _run_pytest(folder, arguments, on_event, environ)
     try:
         entries = _evidence(folder / "run")
     except (OSError, ValueError) as error:
@@ -240,7 +240,7 @@ def _named_by_format(folder: Path, name: str, artifact: Path, format_name: str) 
     return link
 
 
-def _pytest(folder: Path, arguments: list[str], on_event: OnEvent, environ: Mapping[str, str] | None) -> str:
+def _run_pytest(folder: Path, arguments: list[str], on_event: OnEvent, environ: Mapping[str, str] | None) -> str:
     """Run pytest, hand on what it tells; its last words on standard error or output."""
     from pytest_aprqa.check_events import EVENTS_VARIABLE
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_aprqa.conversions import CONVERSION_ARGUMENT, conversions_for
 from pytest_aprqa.target import TARGET_FIXTURE, targets_for
 
 if TYPE_CHECKING:
@@ -157,6 +158,10 @@ def parametrize(metafunc: pytest.Metafunc) -> None:
     if BLOCK_ARGUMENT in metafunc.fixturenames:
         metafunc.parametrize(BLOCK_ARGUMENT, sorted(parent.playbook.blocks))
         return
+    if CONVERSION_ARGUMENT in metafunc.fixturenames:
+        conversions = conversions_for(parent.playbook.matrix.formats)
+        metafunc.parametrize(CONVERSION_ARGUMENT, conversions, ids=[one.name for one in conversions])
+        return
     if TARGET_FIXTURE not in metafunc.fixturenames:
         return
     targets = targets_for(parent.playbook, metafunc.fixturenames)
@@ -166,16 +171,18 @@ def parametrize(metafunc: pytest.Metafunc) -> None:
 
 
 def drop_empty_blocks(items: list[pytest.Item]) -> None:
-    """A playbook without further blocks has no item for them (pytest makes one for an empty parameter set)."""
-    items[:] = [
-        item
-        for item in items
-        if not (
-            getattr(item, "originalname", "") == "test_configured_block"
-            and item.getparent(PlaybookFile) is not None
-            and not item.getparent(PlaybookFile).playbook.blocks  # type: ignore[union-attr]
-        )
-    ]
+    """Without further blocks or conversions there is no item (pytest makes one for an empty parameter set)."""
+    items[:] = [item for item in items if item.getparent(PlaybookFile) is None or not _is_empty(item)]
+
+
+def _is_empty(item: pytest.Item) -> bool:
+    names = getattr(item, "fixturenames", ())
+    callspec = getattr(item, "callspec", None)
+    given = callspec.params if callspec is not None else {}
+    return any(
+        argument in names and (argument not in given or type(given[argument]).__name__ == "NotSetType")
+        for argument in (BLOCK_ARGUMENT, CONVERSION_ARGUMENT)
+    )
 
 
 def check_marks(items: list[pytest.Item]) -> None:

@@ -34,7 +34,7 @@ def evidence_of(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.T
     result, threads = facts.pop("result", None), facts.pop("threads", None)
     duration_ms = round((call.stop - call.start) * 1000)
     common: dict[str, Any] = {
-        "gate_id": gate_id_for(claim, target),
+        "gate_id": gate_id_for(claim, target, conversion_of(item)),
         "scenario": scenario_map(playbook, target, claim),
         "duration_ms": duration_ms,
         "host": host_facts() | ({"engine_threads": threads} if threads else {}),
@@ -125,8 +125,18 @@ def skip_reason(report: pytest.TestReport) -> str:
     return str(report.longrepr)
 
 
-def gate_id_for(claim: Claim, target: Any) -> str:
-    """The gate id; `{category}` becomes A1..A6 of the scenario (run cpu, run gpu, chat cpu, ...)."""
+def conversion_of(item: pytest.Item) -> Any:
+    """The conversion that an item tries, or None."""
+    from pytest_aprqa.conversions import CONVERSION_ARGUMENT
+
+    callspec = getattr(item, "callspec", None)
+    return callspec.params.get(CONVERSION_ARGUMENT) if callspec is not None else None
+
+
+def gate_id_for(claim: Claim, target: Any, conversion: Any = None) -> str:
+    """The gate id; `{category}` becomes A1..A6 of the scenario (run cpu, ...), `{conversion}` the path's letters."""
+    if conversion is not None:
+        return claim.gate_id.replace("{conversion}", conversion.gate)
     if "{category}" in claim.gate_id and target is not None and target.scenario is not None:
         return claim.gate_id.replace("{category}", target.scenario.category)
     return claim.gate_id

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -36,6 +37,7 @@ class ModelUnderTest:
         self._on_progress = on_progress
         self._answers: dict[tuple[str, ...], Any] = {}
         self._open_files = contextlib.ExitStack()
+        self._work: tempfile.TemporaryDirectory[str] | None = None
 
     def _once(self, key: tuple[str, ...], compute: Callable[[], T]) -> T:
         if key not in self._answers:
@@ -142,10 +144,39 @@ class ModelUnderTest:
 
         return self._open_files.enter_context(open_artifact(self.artifact(format_name)))
 
+    @contextlib.contextmanager
+    def converted(self, path: tuple[str, ...], dtype: str = "native") -> Iterator[OpenArtifact]:
+        """The end of a path of formats, opened; its first is the artifact itself. Each conversion is made once.
+
+        Raises the errors of the conversion.
+        """
+        from pytest_aprqa.models.artifact import open_artifact
+
+        with open_artifact(self._converted(path, dtype)) as artifact:
+            yield artifact
+
+    def _converted(self, path: tuple[str, ...], dtype: str) -> Path:
+        from pytest_aprqa.lifecycle.conversion_paths import convert_once
+
+        if len(path) == 1:
+            return self.artifact(path[0]).path
+
+        def compute() -> Path:
+            before = self._converted(path[:-1], "native")
+            self._on_progress(f"converting {' -> '.join(path)}")
+            if self._work is None:
+                self._work = tempfile.TemporaryDirectory(prefix="aprqa-conversions-")
+            return convert_once(before, path[-1], Path(self._work.name) / "-".join((*path, dtype)), dtype=dtype)
+
+        return self._once(("converted", *path, dtype), compute)
+
     def close(self) -> None:
         """Close every opened file."""
         self._open_files.close()
         self._answers.clear()
+        if self._work is not None:
+            self._work.cleanup()
+            self._work = None
 
 
 def _source_folder(source: Path) -> Path:

@@ -33,6 +33,7 @@ MAY_IMPORT["cli"] = set(MAY_IMPORT)
 # Checks see of the face only what their fixtures are made of; never the plugin, its options or its recorder.
 SUITE_MAY_USE = {
     "collection",
+    "conversions",
     "engine_pool",
     "fixtures",
     "model_under_test",

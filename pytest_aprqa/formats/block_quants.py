@@ -1,4 +1,4 @@
-"""The block layouts themselves: one function per quantised type, (blocks, bytes) uint8 -> (blocks, elements) float32.
+"""Decoders of the 32-element block types and of APR's own: (blocks, bytes) uint8 -> (blocks, elements) float32.
 
 Layouts and operation order follow ggml's reference code (`ggml-quants.c`), so results equal the gguf package's.
 """
@@ -19,7 +19,7 @@ SMALLEST_SCALE: Final = 6.1e-5
 """Below this an APR_Q4 block scale counts as zero (apr-format 5.3: about the smallest normal binary16)."""
 
 
-def _half(raw: Bytes) -> Floats:
+def half(raw: Bytes) -> Floats:
     """(blocks, 2n) uint8 -> (blocks, n) float32 from binary16."""
     return np.ascontiguousarray(raw).view("<f2").astype(np.float32)
 
@@ -37,75 +37,29 @@ def _fifth_bits(raw: Bytes) -> Bytes:
 def decode_q4_0(blocks: Bytes) -> Floats:
     """18 bytes: f16 scale, 16 bytes of codes; value = scale * (code - 8)."""
     codes = _nibbles(blocks[:, 2:]).view(np.int8) - np.int8(8)
-    return _half(blocks[:, :2]) * codes.astype(np.float32)
+    return half(blocks[:, :2]) * codes.astype(np.float32)
 
 
 def decode_q4_1(blocks: Bytes) -> Floats:
     """20 bytes: f16 scale, f16 minimum, 16 bytes of codes; value = scale * code + minimum."""
-    return _half(blocks[:, :2]) * _nibbles(blocks[:, 4:]).astype(np.float32) + _half(blocks[:, 2:4])
+    return half(blocks[:, :2]) * _nibbles(blocks[:, 4:]).astype(np.float32) + half(blocks[:, 2:4])
 
 
 def decode_q5_0(blocks: Bytes) -> Floats:
     """22 bytes: f16 scale, 32 fifth bits, 16 bytes of low nibbles; value = scale * (code - 16)."""
     codes = (_nibbles(blocks[:, 6:]) | _fifth_bits(blocks[:, 2:6])).view(np.int8) - np.int8(16)
-    return _half(blocks[:, :2]) * codes.astype(np.float32)
+    return half(blocks[:, :2]) * codes.astype(np.float32)
 
 
 def decode_q5_1(blocks: Bytes) -> Floats:
     """24 bytes: f16 scale, f16 minimum, 32 fifth bits, 16 bytes of low nibbles; value = scale * code + minimum."""
     codes = _nibbles(blocks[:, 8:]) | _fifth_bits(blocks[:, 4:8])
-    return _half(blocks[:, :2]) * codes.astype(np.float32) + _half(blocks[:, 2:4])
+    return half(blocks[:, :2]) * codes.astype(np.float32) + half(blocks[:, 2:4])
 
 
 def decode_q8_0(blocks: Bytes) -> Floats:
     """34 bytes: f16 scale, 32 signed codes; value = scale * code."""
-    return _half(blocks[:, :2]) * blocks[:, 2:].view(np.int8).astype(np.float32)
-
-
-def _scales_and_mins(packed: Bytes) -> tuple[Bytes, Bytes]:
-    """Twelve bytes -> eight 6-bit scales and eight 6-bit minimums (apr-format 5.4)."""
-    first, second, third = packed[:, 0:4], packed[:, 4:8], packed[:, 8:12]
-    low, high, six = np.uint8(15), np.uint8(4), np.uint8(63)
-    scales = np.concatenate([first & six, (third & low) | ((first >> np.uint8(6)) << high)], axis=1)
-    mins = np.concatenate([second & six, (third >> high) | ((second >> np.uint8(6)) << high)], axis=1)
-    return scales, mins
-
-
-def _k_affine(blocks: Bytes, codes: Bytes) -> Floats:
-    """Apply the super-block scales of Q4_K and Q5_K to CODES (blocks, 8, 32)."""
-    scales, mins = _scales_and_mins(blocks[:, 4:16])
-    scale = _half(blocks[:, 0:2]) * scales.astype(np.float32)
-    minimum = _half(blocks[:, 2:4]) * mins.astype(np.float32)
-    return (scale[:, :, None] * codes.astype(np.float32) - minimum[:, :, None]).reshape(-1, 256)
-
-
-def _group_nibbles(raw: Bytes) -> Bytes:
-    """(blocks, 128) -> (blocks, 8, 32): four groups of 32 bytes, low nibbles before high nibbles."""
-    groups = raw.reshape(-1, 4, 1, 32)
-    return np.concatenate([groups & np.uint8(15), groups >> np.uint8(4)], axis=2).reshape(-1, 8, 32)
-
-
-def decode_q4_k(blocks: Bytes) -> Floats:
-    """144 bytes: f16 d, f16 dmin, 12 packed scales, 128 bytes of nibbles; value = d*scale*code - dmin*minimum."""
-    return _k_affine(blocks, _group_nibbles(blocks[:, 16:]))
-
-
-def decode_q5_k(blocks: Bytes) -> Floats:
-    """176 bytes: as Q4_K with 32 bytes of fifth bits before the nibbles; bit j of a byte belongs to sub-block j."""
-    shifts = np.arange(8, dtype=np.uint8).reshape(1, 8, 1)
-    fifth = ((blocks[:, None, 16:48] >> shifts) & np.uint8(1)) << np.uint8(4)
-    return _k_affine(blocks, _group_nibbles(blocks[:, 48:]) | fifth)
-
-
-def decode_q6_k(blocks: Bytes) -> Floats:
-    """210 bytes: 128 low nibbles, 64 bytes of high bit pairs, 16 signed scales, f16 d; value = d*scale*(code - 32)."""
-    low = blocks[:, :128].reshape(-1, 2, 64)
-    high = blocks[:, 128:192].reshape(-1, 2, 1, 32) >> np.array([0, 2, 4, 6], np.uint8).reshape(1, 1, 4, 1)
-    nibbles = np.concatenate([low & np.uint8(15), low >> np.uint8(4)], axis=2).reshape(-1, 2, 4, 32)
-    codes = (nibbles | ((high & np.uint8(3)) << np.uint8(4))).view(np.int8) - np.int8(32)
-    scales = _half(blocks[:, 208:210]) * blocks[:, 192:208].view(np.int8).astype(np.float32)
-    values: Floats = (scales[:, :, None] * codes.reshape(-1, 16, 16).astype(np.float32)).reshape(-1, 256)
-    return values
+    return half(blocks[:, :2]) * blocks[:, 2:].view(np.int8).astype(np.float32)
 
 
 def decode_apr_q4(blocks: Bytes) -> Floats:
@@ -113,7 +67,7 @@ def decode_apr_q4(blocks: Bytes) -> Floats:
 
     A scale that is NaN, infinite or below SMALLEST_SCALE counts as 0, as the reference reader does (apr-format 5.3).
     """
-    scale = _half(blocks[:, :2])
+    scale = half(blocks[:, :2])
     scale = np.where(np.isfinite(scale) & (scale >= np.float32(SMALLEST_SCALE)), scale, np.float32(0))
     raw = blocks[:, 2:]
     codes = np.stack([raw & np.uint8(15), raw >> np.uint8(4)], axis=2).reshape(-1, 32).view(np.int8) - np.int8(8)
@@ -186,9 +140,6 @@ DECODERS: Final[dict[str, Callable[[Bytes], Floats]]] = {
     "Q5_0": decode_q5_0,
     "Q5_1": decode_q5_1,
     "Q8_0": decode_q8_0,
-    "Q4_K": decode_q4_k,
-    "Q5_K": decode_q5_k,
-    "Q6_K": decode_q6_k,
     "APR_Q4": decode_apr_q4,
 }
 ENCODERS: Final[dict[str, Callable[[Floats], Bytes]]] = {"Q8_0": encode_q8_0}

@@ -53,6 +53,7 @@ BLOCKS: Final[dict[str, tuple[int, int]]] = {
     "MXFP4": (32, 17),
     "NVFP4": (64, 36),
     "Q1_0": (128, 18),
+    "Q2_0": (64, 18),
     "APR_Q4": (32, 18),
 }
 

@@ -1,6 +1,6 @@
 """Decode every element type we understand to float32, and encode the ones we write, in vectorised numpy.
 
-The block layouts are in `block_quants`; this file dispatches and cuts large tensors into pieces of bounded memory.
+The block layouts are in `block_quants`, `k_quants` and `table_quants`; here large tensors are cut into bounded pieces.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_aprqa.formats import block_quants
+from pytest_aprqa.formats import block_quants, k_quants, table_quants
 from pytest_aprqa.formats.blocks import BLOCKS, QUANTISED, element_count, tensor_nbytes
 
 __all__ = ["BLOCKS", "DECODABLE", "ENCODABLE", "QUANTISED", "decode", "decode_pieces", "encode", "tensor_nbytes"]
@@ -35,7 +35,8 @@ _SCALARS: Final[dict[str, str]] = {
 }
 #: largest code times the largest binary16 scale
 _LARGEST: Final = {"Q8_0": 127 * 65504.0, "APR_Q4": 7 * 65504.0}
-DECODABLE: Final = frozenset({*_SCALARS, "BF16", "F8_E4M3", "F8_E5M2", "APR_Q8", *block_quants.DECODERS})
+_DECODERS: Final = block_quants.DECODERS | k_quants.DECODERS | table_quants.DECODERS
+DECODABLE: Final = frozenset({*_SCALARS, "BF16", "F8_E4M3", "F8_E5M2", "APR_Q8", *_DECODERS})
 ENCODABLE: Final = frozenset({*_SCALARS, "BF16", "APR_Q4", "APR_Q8", *block_quants.ENCODERS})
 
 
@@ -79,7 +80,7 @@ def encode(dtype: str, values: NDArray[Any]) -> bytes:
     if dtype == "APR_Q8":
         return block_quants.encode_apr_q8(floats.reshape(-1))
     if dtype not in ENCODABLE:
-        raise ValueError(f"no encoder for {dtype}; encodable types are {', '.join(sorted(ENCODABLE))}")
+        raise ValueError(f"cannot encode {dtype}; encodable types are {', '.join(sorted(ENCODABLE))}")
     flat = floats.reshape(-1)
     width = BLOCKS[dtype][0]
     if dtype == "APR_Q4":
@@ -105,7 +106,7 @@ def from_bfloat16(bits: NDArray[np.uint16]) -> Floats:
 
 def _check(dtype: str, raw: Bytes, shape: tuple[int, ...]) -> None:
     if dtype not in DECODABLE:
-        raise ValueError(f"no decoder for {dtype}; decodable types are {', '.join(sorted(DECODABLE))}")
+        raise ValueError(f"cannot decode {dtype}; decodable types are {', '.join(sorted(DECODABLE))}")
     expected = tensor_nbytes(dtype, shape)
     if raw.size != expected:
         raise ValueError(f"{dtype} of shape {list(shape)} takes {expected} bytes, found {raw.size}")
@@ -154,7 +155,7 @@ def _padded_rows(dtype: str, raw: Bytes, shape: tuple[int, ...], elements: int) 
 def _blocks(dtype: str, blocks: Bytes) -> Floats:
     """Decode whole blocks; scales that are not finite give NaN without a warning, as they should."""
     with np.errstate(over="ignore", invalid="ignore"):
-        return block_quants.DECODERS[dtype](blocks)
+        return _DECODERS[dtype](blocks)
 
 
 def _scalars(dtype: str, raw: Bytes) -> Floats:

@@ -64,6 +64,7 @@ TENSOR_TYPES: Final[dict[int, str]] = {
     39: "MXFP4",
     40: "NVFP4",
     41: "Q1_0",
+    42: "Q2_0",
 }
 TENSOR_TYPE_IDS: Final[dict[str, int]] = {name: key for key, name in TENSOR_TYPES.items()}
 REMOVED_TENSOR_TYPES: Final[dict[int, str]] = {

@@ -153,8 +153,8 @@ class TensorFile(ABC):
         raw, entry = self.raw(name), self.entries[name]
         where = f"tensor {name!r}"
         if entry.dtype not in codecs.DECODABLE:
-            advice = "use a file in F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K or Q6_K"
-            raise FormatError(self.file_of(name), where, f"type {entry.dtype} has no decoder", advice=advice)
+            advice = "use a file in F32, F16, BF16, Q8_0, MXFP4, IQ4_NL or a Q2_K to Q6_K type"
+            raise FormatError(self.file_of(name), where, f"cannot decode {entry.dtype}", advice=advice)
         expected = codecs.tensor_nbytes(entry.dtype, entry.shape)
         if entry.nbytes != expected:
             problem = f"holds {entry.nbytes} bytes, its type and shape need {expected}"

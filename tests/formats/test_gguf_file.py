@@ -124,7 +124,7 @@ INFO = tensor_info()
         (gguf_bytes(infos=[tensor_info(sizes=(4, 0))], data=F32_DATA), "dimension is zero"),
         (gguf_bytes(infos=[tensor_info(sizes=(31,), kind=8)], data=bytes(64)), "whole blocks"),
         (gguf_bytes(infos=[tensor_info(sizes=(32, 3), kind=12)], data=bytes(64)), "whole blocks"),
-        (gguf_bytes(infos=[tensor_info(kind=42)], data=F32_DATA), "unknown type"),
+        (gguf_bytes(infos=[tensor_info(kind=43)], data=F32_DATA), "unknown type"),
         (gguf_bytes(infos=[tensor_info(kind=4)], data=F32_DATA), "Q4_2 was removed"),
         (gguf_bytes(infos=[tensor_info(offset=64)], data=F32_DATA), "gap"),
         (gguf_bytes(infos=[tensor_info(offset=4)], data=F32_DATA), "not aligned"),

@@ -1,4 +1,4 @@
-"""`aprqa report EVIDENCE_OR_FOLDER`: rebuild JUnit, Markdown and JSON reports from evidence alone."""
+"""`aprqa report EVIDENCE_OR_FOLDER`: rebuild HTML, JUnit, Markdown and JSON reports from evidence alone."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-FORMATS = ("all", "junit", "md", "json")
+FORMATS = ("all", "html", "junit", "md", "json")
 
 
 @click.command()
@@ -19,8 +19,8 @@ FORMATS = ("all", "junit", "md", "json")
 def command(evidence: Path, output: Path | None, formats: str, model: str | None, quiet: bool) -> None:
     """Rebuild the reports of EVIDENCE: the folder of a run, evidence.jsonl, or evidence.json.
 
-    `junit` writes junit.xml, `md` report.md, `json` evidence.json and mqs.json. The score is computed anew; where
-    nothing was run there is none, and the exit code is 1.
+    `html` writes report.html, `junit` junit.xml, `md` report.md, `json` evidence.json and mqs.json. The score is
+    computed anew; where nothing was run there is none, and the exit code is 1.
     """
     from pytest_aprqa.cli.evidence_input import read_evidence
     from pytest_aprqa.reporting.report_files import REPORTS, write_reports

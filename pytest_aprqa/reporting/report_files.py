@@ -1,11 +1,11 @@
-"""The report files of a run folder: evidence.json, mqs.json, junit.xml, report.md; whole or not there, never half."""
+"""The report files of a run folder: evidence.json, mqs.json, junit.xml, report.md, report.html; whole or not there."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_aprqa.reporting.atomic_file import write_atomically
 
@@ -13,9 +13,15 @@ if TYPE_CHECKING:
     from pytest_aprqa.evidence.record import Evidence
     from pytest_aprqa.scoring.score import QualificationScore
 
-EVIDENCE, MQS, JUNIT, MARKDOWN = "evidence.json", "mqs.json", "junit.xml", "report.md"
-REPORTS: dict[str, tuple[str, ...]] = {"json": (EVIDENCE, MQS), "junit": (JUNIT,), "md": (MARKDOWN,)}
-ALL = (EVIDENCE, MQS, JUNIT, MARKDOWN)
+EVIDENCE, MQS, JUNIT, MARKDOWN, HTML = "evidence.json", "mqs.json", "junit.xml", "report.md", "report.html"
+REPORTS: dict[str, tuple[str, ...]] = {
+    "json": (EVIDENCE, MQS),
+    "junit": (JUNIT,),
+    "md": (MARKDOWN,),
+    "html": (HTML,),
+}
+ALL = (EVIDENCE, MQS, JUNIT, MARKDOWN, HTML)
+KILL_MATRIX = "kill_matrix.json"
 
 
 def write_reports(
@@ -29,7 +35,8 @@ def write_reports(
     for name in ALL:
         if only is not None and name not in only:
             continue
-        text = report_text(name, evidence, score)
+        kills = _kill_matrix(folder) if name == HTML else None
+        text = report_text(name, evidence, score, kills)
         if text is None:
             (folder / name).unlink(missing_ok=True)
             continue
@@ -38,7 +45,12 @@ def write_reports(
     return written
 
 
-def report_text(name: str, evidence: Sequence[Evidence], score: QualificationScore | None) -> str | None:
+def report_text(
+    name: str,
+    evidence: Sequence[Evidence],
+    score: QualificationScore | None,
+    kill_matrix: Mapping[str, Any] | None = None,
+) -> str | None:
     """The content of one report file; None for mqs.json when there is no score."""
     if name == EVIDENCE:
         return evidence_json(evidence)
@@ -48,9 +60,22 @@ def report_text(name: str, evidence: Sequence[Evidence], score: QualificationSco
         from pytest_aprqa.reporting.junit import junit_xml
 
         return junit_xml(evidence, score)
+    if name == HTML:
+        from pytest_aprqa.reporting.html.page import report_html
+
+        return report_html(evidence, score, kill_matrix)
     from pytest_aprqa.reporting.markdown import report_markdown
 
     return report_markdown(evidence, score)
+
+
+def _kill_matrix(folder: Path) -> dict[str, Any] | None:
+    """The kill matrix that lies in the folder of the run; None when there is none that can be read."""
+    try:
+        document = json.loads((folder / KILL_MATRIX).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return document if isinstance(document, dict) else None
 
 
 def evidence_json(evidence: Sequence[Evidence]) -> str:
@@ -58,5 +83,7 @@ def evidence_json(evidence: Sequence[Evidence]) -> str:
     from pytest_aprqa.evidence.record import plain
 
     # Plain values, so that numbers, paths and NaN are spelled as in the log; ASCII, so that a lone surrogate in a
-    # model's output cannot make the file undecodable.
-    return json.dumps([plain(entry.to_dict()) for entry in evidence], indent=2, sort_keys=True) + "\n"
+    # model's output cannot make the file undecodable. Entry by entry: a long run is never in memory as values too.
+    entries = (json.dumps(plain(entry.to_dict()), indent=2, sort_keys=True) for entry in evidence)
+    text = ",\n".join("  " + entry.replace("\n", "\n  ") for entry in entries)
+    return f"[\n{text}\n]\n" if text else "[]\n"

@@ -1,0 +1,238 @@
+"""report.html: verdict, first failure, matrix, gateways, drift, limits, speed, kill matrix and the evidence itself.
+
+Text of models, files and playbooks is hostile: Jinja escapes all of it, and the page's policy runs our script only.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from pytest_aprqa.reporting.attempts import (
+    SKIPPED,
+    broken_limits,
+    by_cause,
+    case_name,
+    counts_of,
+    duration_ms,
+    engine_text,
+    format_of,
+    model_of,
+    outcome_of,
+    scenario_field,
+    severity_of,
+)
+from pytest_aprqa.reporting.gateway_words import category_points, gateway_word, unevaluated_categories
+from pytest_aprqa.reporting.hostile_text import one_line
+from pytest_aprqa.reporting.html.browser_entries import browser_entries, script_json
+from pytest_aprqa.reporting.html.drift_map import drift_maps
+from pytest_aprqa.reporting.html.limit_bars import limit_bars
+from pytest_aprqa.reporting.html.speed_bars import FIRST_TOKEN, speed_bars
+from pytest_aprqa.reporting.matrix import matrices_of
+
+if TYPE_CHECKING:
+    from pytest_aprqa.evidence.record import Evidence
+    from pytest_aprqa.scoring.score import QualificationScore
+
+REASON_LIMIT = 1200
+FURTHER_GATES = 12
+STATUS_CLASSES = {"CERTIFIED": "good", "PROVISIONAL": "caution", "BLOCKED": "bad"}
+DRIFT_WORDS = ("exact", "far below the limit", "below", "near", "up to the limit", "beyond the limit")
+DRIFT_MARKS = ("0", "·", "·", "○", "●", "!")
+SELECTS = (
+    ("outcome", "Outcome"),
+    ("gate", "Gate"),
+    ("format", "Format"),
+    ("backend", "Backend"),
+    ("part", "What was run"),
+    ("severity", "Severity"),
+)
+
+
+def report_html(
+    evidence: Sequence[Evidence], score: QualificationScore | None, kill_matrix: Mapping[str, Any] | None = None
+) -> str:
+    """The whole page; same input, same bytes. `kill_matrix`: content of kill_matrix.json, where defects were tried."""
+    import jinja2
+    from markupsafe import Markup
+
+    style, script = _resource("page.css"), _resource("page.js")
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "gateway_word": gateway_word,
+        "cell_filter": _cell_filter,
+        "gate_filter": lambda gate: _show(gate=gate),
+        "drift_mark": lambda level: DRIFT_MARKS[level],
+    }
+    environment.finalize = _visible
+    facts = score.to_dict() if score is not None else None
+    entries = browser_entries(evidence)
+    values = _values(evidence, facts) | {
+        "kills": _kills(kill_matrix),
+        "left_out": len(evidence) - len(entries),
+        "style": Markup(style),  # noqa: S704 - our own file
+        "script": Markup(script),  # noqa: S704 - our own file
+        "style_hash": _policy_hash(style),
+        "script_hash": _policy_hash(script),
+        "data": Markup(script_json(entries)),  # noqa: S704 - cannot end the block, see script_json
+    }
+    values["sections"] = _sections(values)
+    return environment.from_string(_resource("page.html.jinja")).render(values) + "\n"
+
+
+def _values(evidence: Sequence[Evidence], facts: dict[str, Any] | None) -> dict[str, Any]:
+    failures = by_cause(evidence)
+    missing = unevaluated_categories(facts) if facts else []
+    gateways = [g["id"] for g in facts["gateways"] if gateway_word(g) == "not evaluated"] if facts else []
+    status = str(facts["status"]) if facts else "NOT QUALIFIED"
+    return {
+        "facts": facts,
+        "model": str(facts["model_id"]) if facts else (model_of(evidence[0]) if evidence else "nothing recorded"),
+        "status": status,
+        "status_class": STATUS_CLASSES.get(status, "caution" if facts else "bad"),
+        "counts": counts_of(evidence),
+        "missing": missing + gateways if facts and facts.get("incomplete") else [],
+        "unevaluated": missing,
+        "categories": category_points(facts) if facts else [],
+        "first": _failure(failures[0]) if failures else None,
+        "further": failures[1:],
+        "further_gates": _gates_of(failures[1:]),
+        "matrices": matrices_of(evidence),
+        "skips": _skips(evidence),
+        "drift": drift_maps(evidence),
+        "drift_words": DRIFT_WORDS,
+        "limits": limit_bars(evidence),
+        "speeds": speed_bars(evidence),
+        "first_tokens": speed_bars(evidence, FIRST_TOKEN),
+        "artifacts": _artifacts(evidence),
+        "metadata": _metadata(evidence),
+        "selects": SELECTS,
+        "total": len(evidence),
+        "rules": str((facts or {}).get("rules_version") or "none"),
+    }
+
+
+def _sections(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Anchors and titles of the sections that the page has."""
+    present = {
+        "verdict": ("Verdict", True),
+        "failure": ("First failure", values["first"]),
+        "matrix": ("Matrix", True),
+        "gateways": ("Gateways", values["facts"]),
+        "drift": ("Drift", values["drift"]),
+        "limits": ("Limits", values["limits"]),
+        "speed": ("Speed", values["speeds"] or values["first_tokens"]),
+        "kills": ("Kill matrix", values["kills"]),
+        "artifacts": ("Tested", True),
+        "evidence": ("Evidence", True),
+    }
+    return [(anchor, title) for anchor, (title, there) in present.items() if there]
+
+
+def _failure(entry: Evidence) -> dict[str, Any]:
+    lines = (entry.stderr or "").strip().splitlines()
+    return {
+        "gate": entry.gate_id,
+        "severity": severity_of(entry),
+        "item": case_name(entry),
+        "claim": entry.title,
+        "reason": one_line(entry.reason or outcome_of(entry), REASON_LIMIT),
+        "limits": one_line("; ".join(broken_limits(entry)[:6]), REASON_LIMIT),
+        "prompt": scenario_field(entry, "prompt"),
+        "stderr": one_line(lines[-1], REASON_LIMIT) if lines else None,
+        "advice": entry.advice,
+    }
+
+
+def _gates_of(failures: Sequence[Evidence]) -> list[tuple[str, int]]:
+    counts: dict[str, int] = {}
+    for entry in failures:
+        counts[entry.gate_id] = counts.get(entry.gate_id, 0) + 1
+    return list(counts.items())[:FURTHER_GATES]
+
+
+def _skips(evidence: Sequence[Evidence]) -> list[tuple[str, int]]:
+    reasons: dict[str, int] = {}
+    for entry in evidence:
+        if outcome_of(entry) == SKIPPED:
+            reason = one_line(entry.reason, REASON_LIMIT)
+            reasons[reason] = reasons.get(reason, 0) + 1
+    return sorted(reasons.items(), key=lambda pair: (-pair[1], pair[0]))
+
+
+def _artifacts(evidence: Sequence[Evidence]) -> list[tuple[str, str, str, str]]:
+    seen: dict[tuple[str, str, str, str], None] = {}
+    for entry in evidence:
+        if entry.artifact:
+            part = entry.artifact
+            seen[
+                str(part.get("format") or format_of(entry)),
+                str(part.get("origin") or ""),
+                str(part.get("path") or ""),
+                str(part.get("sha256") or ""),
+            ] = None
+    return list(seen)
+
+
+def _metadata(evidence: Sequence[Evidence]) -> list[tuple[str, list[str]]]:
+    hosts = [entry.host or {} for entry in evidence]
+    stamps = sorted(entry.timestamp for entry in evidence)
+    rows: list[tuple[str, Sequence[str | None]]] = [
+        ("Playbook", [entry.playbook for entry in evidence]),
+        ("Engine", [engine_text(entry.engine) for entry in evidence]),
+        ("Host", [host.get("hostname") for host in hosts]),
+        ("Operating system", [host.get("os") for host in hosts]),
+        ("Processor", [host.get("cpu") for host in hosts]),
+        ("First evidence", stamps[:1]),
+        ("Last evidence", stamps[-1:]),
+        ("Time in checks", [f"{sum(duration_ms(entry) for entry in evidence) / 1000:.1f} s"] if evidence else []),
+    ]
+    return [(name, found) for name, values in rows if (found := list(dict.fromkeys(str(v) for v in values if v)))]
+
+
+def _kills(document: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if not document or not document.get("defects"):
+        return None
+    clean = document.get("clean") or {}
+    rejected = clean.get("rejected") or []
+    keys = ("name", "verdict", "killed_by", "cause", "origin")
+    return {
+        "defects": [{key: defect.get(key) for key in keys} for defect in document["defects"]],
+        "killed": sum(defect.get("verdict") == "killed" for defect in document["defects"]),
+        "tried": clean.get("tried") or 0,
+        "rejected": rejected if isinstance(rejected, int) else len(rejected),
+    }
+
+
+def _cell_filter(playbook: str, format_name: str, backend: str | None, part: str) -> str:
+    fields = {"playbook": playbook, "format": format_name, "backend": backend or "", "part": part}
+    return _show(**{name: value for name, value in fields.items() if value})
+
+
+def _show(**fields: str) -> str:
+    """A query that the page's script understands; a lone surrogate of a model's text must not end the report."""
+    return urlencode(fields, errors="backslashreplace")
+
+
+def _visible(value: Any) -> Any:
+    """Text with control, direction and invisible characters spelled out; markup of our own as it is."""
+    from markupsafe import Markup
+
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return "\n".join(one_line(line) for line in value.replace("\r\n", "\n").split("\n"))
+
+
+def _resource(name: str) -> str:
+    return (files("pytest_aprqa.reporting.html") / name).read_text(encoding="utf-8").rstrip("\n")
+
+
+def _policy_hash(text: str) -> str:
+    """The hash source of Content-Security-Policy for an inline block with exactly this text."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

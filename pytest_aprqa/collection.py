@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 PLAYBOOK_SUFFIXES = (".playbook.yaml", ".playbook.yml")
 SUITE_MODULES = (
     "pytest_aprqa.suite.test_gateways",
+    "pytest_aprqa.suite.test_integrity",
     "pytest_aprqa.suite.test_layout",
+    "pytest_aprqa.suite.test_data_quality",
     "pytest_aprqa.suite.test_contract_invariants",
     "pytest_aprqa.suite.test_answers",
     "pytest_aprqa.suite.test_serving",

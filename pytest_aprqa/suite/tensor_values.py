@@ -1,34 +1,92 @@
-"""Counts over the values of one tensor, streamed in chunks so that memory stays bounded."""
+"""What the values of one tensor are like, streamed in chunks so that memory stays bounded; each file is read once."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
+    from pytest_aprqa.formats.canonical import CanonicalTensors
     from pytest_aprqa.formats.tensor_file import TensorFile
 
 
 @dataclass(slots=True)
 class ValueCounts:
-    """Numbers of values of a tensor by kind."""
+    """Numbers of values of a tensor by kind; sum of squares and range are those of the finite values."""
 
     total: int = 0
     nan: int = 0
     infinite: int = 0
     nonzero: int = 0
+    squares: float = 0.0
+    minimum: float = math.inf
+    maximum: float = -math.inf
+
+    @property
+    def zero_share(self) -> float:
+        """Share of values that are zero, 0 to 1."""
+        return 1 - self.nonzero / self.total if self.total else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RowNorms:
+    """Rows of a matrix: how many, how many are dead (norm not above `floor`), norms of the rows asked for."""
+
+    rows: int
+    dead: int
+    sampled: dict[int, float]
+
+
+_COUNTED: WeakKeyDictionary[TensorFile, dict[str, ValueCounts]] = WeakKeyDictionary()
+
+
+def values_of(file: TensorFile, name: str) -> ValueCounts:
+    """Counts of a tensor, under the file's own name; a second question about the same open file is not read again."""
+    counted = _COUNTED.setdefault(file, {})
+    if name not in counted:
+        counted[name] = count_values(file, name)
+    return counted[name]
 
 
 def count_values(file: TensorFile, name: str) -> ValueCounts:
-    """Count NaN, infinities and non-zero values of a tensor."""
+    """Count NaN, infinities and non-zero values of a tensor; sum of squares (float64) and range of the finite ones."""
     import numpy
 
     counts = ValueCounts()
     for chunk in file.chunks(name):
         counts.total += chunk.size
-        finite = numpy.isfinite(chunk)
-        if not finite.all():
+        squares = float(numpy.einsum("i,i->", chunk, chunk, dtype=numpy.float64, casting="safe"))
+        counts.nonzero += int(numpy.count_nonzero(chunk))
+        if not math.isfinite(squares):
+            finite = numpy.isfinite(chunk)
             counts.nan += int(numpy.isnan(chunk).sum())
             counts.infinite += int(numpy.isinf(chunk).sum())
-        counts.nonzero += int(numpy.count_nonzero(chunk))
+            chunk = chunk[finite].astype(numpy.float64)
+            squares = float((chunk * chunk).sum())
+        counts.squares += squares
+        if chunk.size:
+            counts.minimum = min(counts.minimum, float(chunk.min()))
+            counts.maximum = max(counts.maximum, float(chunk.max()))
     return counts
+
+
+def row_norms(tensors: CanonicalTensors, name: str, shares: tuple[float, ...], floor: float) -> RowNorms:
+    """L2 norm of the rows of a matrix; `shares` of the row count name the rows whose norms are wanted."""
+    import numpy
+
+    rows, columns = tensors.entry(name).shape
+    wanted = {min(rows - 1, int(rows * share)) for share in shares}
+    norms = numpy.zeros(rows, numpy.float64)
+    step = max(1, (1 << 20) // max(columns, 1)) * columns
+    flat = 0
+    for chunk in tensors.chunks(name, step):
+        # A piece may end inside a row: sums are added where its values belong.
+        squares = numpy.square(chunk.astype(numpy.float64))
+        first, last = flat // columns, (flat + chunk.size - 1) // columns
+        starts = numpy.maximum(numpy.arange(first, last + 1) * columns - flat, 0)
+        norms[first : last + 1] += numpy.add.reduceat(squares, starts)
+        flat += chunk.size
+    norms = numpy.sqrt(norms)
+    return RowNorms(rows, int((~(norms > floor)).sum()), {row: float(norms[row]) for row in sorted(wanted)})

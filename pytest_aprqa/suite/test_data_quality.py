@@ -1,0 +1,174 @@
+"""Semantic part of the layout contract: values that are zero, constant or dead where a model's are not.
+
+What the source itself has is its own affair: only where it has not, the artifact is to blame.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+import pytest
+
+from pytest_aprqa.suite.findings import listed
+
+if TYPE_CHECKING:
+    from pytest_aprqa.fixtures import Observe
+    from pytest_aprqa.formats.tensor_file import TensorFile
+    from pytest_aprqa.model_under_test import ModelUnderTest
+    from pytest_aprqa.models.artifact import OpenArtifact
+    from pytest_aprqa.suite.tensor_values import RowNorms, ValueCounts
+
+# Limits of the tensor layout contract (LAYOUT-002, validation rules of its semantic part).
+MOST_ZEROS = {"embedding": 0.5, "weight": 0.8}
+SMALLEST_NORM = 1e-6
+SAMPLED_ROWS = (0.1, 0.5, 0.9)  # of the vocabulary
+MOST_DEAD_ROWS = 0.25
+ENDS = ("model.embed_tokens.weight", "lm_head.weight")
+
+Problem = tuple[str, str, str, str]  # where, found, limit, cause
+
+
+@pytest.mark.gate("F-DATA-QUALITY-001", severity="P1")
+@pytest.mark.depth("weights")
+def test_weights_are_not_mostly_zero(declared_artifact: OpenArtifact, model: ModelUnderTest, observe: Observe) -> None:
+    """At most half of an embedding's values and 80 % of another matrix's are zero."""
+
+    def problem(name: str, counts: ValueCounts) -> Problem | None:
+        limit = MOST_ZEROS["embedding" if name in ENDS else "weight"]
+        if counts.zero_share <= limit:
+            return None
+        return (name, f"{counts.zero_share:.1%} zeros", f"{limit:.0%} zeros", "values were lost: mostly zero")
+
+    _judge(declared_artifact, model, observe, problem)
+
+
+@pytest.mark.gate("F-DATA-QUALITY-003", severity="P1")
+@pytest.mark.depth("weights")
+def test_weights_are_neither_constant_nor_vanishing(
+    declared_artifact: OpenArtifact, model: ModelUnderTest, observe: Observe
+) -> None:
+    """Every matrix has an L2 norm above 1e-6 and values that differ."""
+
+    def problem(name: str, counts: ValueCounts) -> Problem | None:
+        norm = math.sqrt(counts.squares)
+        if norm <= SMALLEST_NORM:
+            return (name, f"L2 norm {norm:.3g}", f"> {SMALLEST_NORM:g}", "the values vanish")
+        if counts.total > 1 and counts.minimum == counts.maximum:
+            return (name, f"all values {counts.minimum:.4g}", "values that differ", "the values are constant")
+        return None
+
+    _judge(declared_artifact, model, observe, problem)
+
+
+@pytest.mark.gate("F-DATA-QUALITY-004", severity="P1")
+@pytest.mark.depth("weights")
+def test_rows_across_the_vocabulary_are_alive(
+    declared_artifact: OpenArtifact, model: ModelUnderTest, observe: Observe
+) -> None:
+    """Embedding rows at 10, 50 and 90 % of the vocabulary have an L2 norm above 1e-6."""
+
+    def problems(name: str, norms: RowNorms) -> list[Problem]:
+        dead = {row: norm for row, norm in norms.sampled.items() if not norm > SMALLEST_NORM}
+        limit = f"> {SMALLEST_NORM:g}"
+        return [(f"{name} row {row}", f"L2 norm {norm:.3g}", limit, "the row is dead") for row, norm in dead.items()]
+
+    _judge_rows(declared_artifact, model, observe, problems)
+
+
+@pytest.mark.gate("F-DATA-QUALITY-005", severity="P1")
+@pytest.mark.depth("weights")
+def test_few_rows_are_dead(declared_artifact: OpenArtifact, model: ModelUnderTest, observe: Observe) -> None:
+    """Less than a quarter of the rows of the embedding and of the head are zero."""
+
+    def problems(name: str, norms: RowNorms) -> list[Problem]:
+        share = norms.dead / norms.rows
+        if share < MOST_DEAD_ROWS:
+            return []
+        return [(name, f"{share:.1%} of the rows are dead", f"< {MOST_DEAD_ROWS:.0%}", "rows were lost: dead rows")]
+
+    _judge_rows(declared_artifact, model, observe, problems)
+
+
+def _judge(
+    artifact: OpenArtifact,
+    model: ModelUnderTest,
+    observe: Observe,
+    problem: Callable[[str, ValueCounts], Problem | None],
+) -> None:
+    """Ask for every matrix; what is no better in the source is not counted."""
+    from pytest_aprqa.suite.tensor_values import values_of
+
+    source = _source(artifact, model)
+    looked, problems = 0, []
+    for name in artifact.tensors.names():
+        if len(artifact.tensors.entry(name).shape) < 2:
+            continue
+        looked += 1
+        found = problem(name, values_of(artifact.file, artifact.tensors.source_name(name)))
+        if found is None:
+            continue
+        if source is not None and name in source.tensors.names():
+            theirs = problem(name, values_of(source.file, source.tensors.source_name(name)))
+            if theirs is not None:
+                continue
+        problems.append(found)
+    _conclude(artifact, observe, looked, problems, "matrices_read")
+
+
+def _judge_rows(
+    artifact: OpenArtifact,
+    model: ModelUnderTest,
+    observe: Observe,
+    problems_of: Callable[[str, RowNorms], list[Problem]],
+) -> None:
+    """Ask for embedding and head; what the source has too is not counted."""
+    source = _source(artifact, model)
+    looked, problems = 0, []
+    for name in ENDS:
+        if name not in artifact.tensors.names() or len(artifact.tensors.entry(name).shape) != 2:
+            continue
+        norms = _norms(artifact, name)
+        looked += norms.rows
+        found = problems_of(name, norms)
+        if found and source is not None and name in source.tensors.names():
+            found = [] if problems_of(name, _norms(source, name)) else found
+        problems += found
+    if not looked:
+        pytest.skip("no embedding under its name, see G0-TENSOR-001")
+    _conclude(artifact, observe, looked, problems, "rows_read")
+
+
+_NORMS: WeakKeyDictionary[TensorFile, dict[str, RowNorms]] = WeakKeyDictionary()
+
+
+def _norms(artifact: OpenArtifact, name: str) -> RowNorms:
+    from pytest_aprqa.suite.tensor_values import row_norms
+
+    known = _NORMS.setdefault(artifact.file, {})
+    if name not in known:
+        known[name] = row_norms(artifact.tensors, name, SAMPLED_ROWS, SMALLEST_NORM)
+    return known[name]
+
+
+def _source(artifact: OpenArtifact, model: ModelUnderTest) -> OpenArtifact | None:
+    """The ground truth, if it is another file and can be read."""
+    try:
+        source = model.opened_source()
+        _ = (source.config, source.tensors)
+    except (OSError, ValueError, RuntimeError):
+        return None
+    return None if source.file.path == artifact.file.path else source
+
+
+def _conclude(artifact: OpenArtifact, observe: Observe, looked: int, problems: list[Problem], what: str) -> None:
+    observe(what, looked, limit=">= 1", passed=looked > 0)
+    observe("damaged", len(problems), limit=0, passed=not problems)
+    for problem in problems:
+        observe.finding(*problem)
+    observe.advise("values of the named tensor were lost: fetch or convert the file again")
+    assert looked, f"{artifact.file.path.name}: no matrix in the file: nothing was looked at"
+    told = [f"{where}: {found}, limit {limit} ({cause})" for where, found, limit, cause in problems]
+    assert not told, f"{artifact.file.path.name}: {listed(told)}"

@@ -1,0 +1,192 @@
+"""report.html in a real Chromium: it works by mouse and keyboard, without a network, without a console message."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from pytest_aprqa.reporting.html.page import report_html
+from tests.reporting.attempt_factory import attempt, scored, small_run
+
+playwright = pytest.importorskip("playwright.sync_api", reason="needs the extra `browser`: pip install '.[browser]'")
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: install it, or name it in the variable CHROMIUM"),
+]
+MANY = 10_000
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser, tmp_path):
+    """Open a report from disk; at the end nothing may have been logged, thrown or fetched."""
+    said, asked, pages = [], [], []
+
+    def opened(entries, kill_matrix=None, **context):
+        file = tmp_path / "report.html"
+        file.write_text(report_html(entries, scored(entries), kill_matrix), encoding="utf-8")
+        page = browser.new_context(**context).new_page()
+        pages.append(page)
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("dialog", lambda dialog: (said.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(file.as_uri())
+        return page
+
+    yield opened
+    for page in pages:
+        page.context.close()
+    assert said == []
+    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+
+
+def full_run():
+    values = [
+        {"name": f"nmse[model.layers.{n}.{role}.weight]", "value": 10.0 ** -(n + 3), "limit": 1e-3, "passed": True}
+        for n in range(4)
+        for role in ("mlp.up_proj", "self_attn.q_proj")
+    ]
+    values[3] |= {"value": 0.5, "passed": False}
+    speeds = {"tokens_per_second": 20.0, "time_to_first_token_ms": 30.0, "total_tokens": 8, "memory_peak_mb": None}
+    return [
+        *small_run(),
+        attempt("Falsified", observed=values, cell=("gguf", None, None), check="test_values_are_preserved"),
+        attempt(
+            metrics=speeds, observed=[{"name": "kld", "value": 1e-4, "limit": 1e-2, "unit": "nats", "passed": True}]
+        ),
+    ]
+
+
+KILLS = {
+    "defects": [{"name": "gguf-norm-zeroed", "verdict": "killed", "killed_by": "F-CONTRACT-I4-001", "cause": "zero"}],
+    "clean": {"tried": 1, "rejected": []},
+}
+
+
+def rows(page):
+    return page.locator("#entries tbody tr:not(.detail)")
+
+
+def test_a_failure_is_found_by_outcome_search_and_matrix(open_page):
+    page = open_page(full_run())
+    assert page.locator("#found").inner_text() == "6 entries"
+    page.select_option("#by-outcome", "Crashed")
+    assert rows(page).count() == 1
+    page.click("button[type=reset]")
+    page.fill("#search", "nan 65536")
+    playwright.expect(page.locator("#found")).to_contain_text("1 of")
+    page.click("button[type=reset]")
+    page.click(".matrix td.falsified a")
+    assert page.locator("#found").inner_text() == "2 of 6 entries"
+    assert set(page.locator("#entries tbody td:first-child").all_inner_texts()) == {"Falsified"}
+
+
+def test_an_entry_opens_and_closes_by_keyboard(open_page):
+    page = open_page(full_run())
+    page.keyboard.press("/")
+    assert page.evaluate("document.activeElement.id") == "search"
+    page.keyboard.type("G0-VALIDATE")
+    playwright.expect(page.locator("#found")).to_contain_text("1 of")
+    button = page.locator("#entries tbody button")
+    button.focus()
+    page.keyboard.press("Enter")
+    assert button.get_attribute("aria-expanded") == "true"
+    assert "convert the model again" in page.locator(".detail").inner_text()
+    page.keyboard.press("Escape")
+    assert page.locator(".detail").count() == 0
+
+
+def test_hostile_text_is_shown_and_does_nothing(open_page):
+    attack = "<img src=x onerror=alert(1)><script>alert(2)</script>"
+    page = open_page([attempt("Falsified", reason=attack, output=attack, gate_id=attack, check=attack)])
+    page.click("#entries tbody button")
+    assert attack in page.locator(".detail").inner_text()
+    assert attack in page.locator("#failure").inner_text()
+    assert page.locator("#entries img, #failure img").count() == 0
+
+
+def test_injected_script_is_stopped_by_the_policy(browser, tmp_path):
+    """The second wall: even text that got into the page as markup would not run."""
+    entries = small_run()
+    text = report_html(entries, scored(entries)).replace(
+        "</footer>", "<script>document.title = 'owned'</script></footer>"
+    )
+    file = tmp_path / "owned.html"
+    file.write_text(text, encoding="utf-8")
+    page = browser.new_page()
+    page.goto(file.as_uri())
+    assert page.title() != "owned"
+    page.close()
+
+
+def test_ten_thousand_entries_filter_without_lag(open_page):
+    entries = [attempt(output=f"answer {number} " + "word " * 20) for number in range(MANY)]
+    entries[7_777] = attempt("Falsified", reason="the needle")
+    page = open_page(entries)
+    started = time.perf_counter()
+    page.fill("#search", "needle")
+    playwright.expect(page.locator("#found")).to_contain_text("1 of")
+    seconds = time.perf_counter() - started
+    assert rows(page).count() == 1
+    work = page.evaluate(
+        """() => { const box = document.getElementById('by-outcome'); const start = performance.now();
+        box.value = 'Falsified'; box.dispatchEvent(new Event('change')); return performance.now() - start; }"""
+    )
+    assert work < 1000 * max(1.0, seconds), "a filter takes longer than a person waits"
+    page.click("button[type=reset]")
+    page.keyboard.press("Tab")
+    assert page.locator("#page").inner_text() == f"Page 1 of {MANY // 50}"
+    page.click("#next")
+    assert page.locator("#page").inner_text() == f"Page 2 of {MANY // 50}"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 420])
+def test_accessibility_check_finds_nothing(open_page, scheme, width):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs the extra `browser`")
+    page = open_page(full_run(), KILLS, color_scheme=scheme, viewport={"width": width, "height": 900}, bypass_csp=True)
+    page.locator("#entries tbody button").first.click()
+    found = axe.Axe().run(page).response["violations"]
+    assert [(one["id"], [node["html"][:120] for node in one["nodes"][:3]]) for one in found] == []
+
+
+def test_without_javascript_the_verdict_is_still_there(open_page):
+    page = open_page(full_run(), KILLS, java_script_enabled=False)
+    assert "BLOCKED" in page.locator("#verdict").inner_text()
+    assert "G0-VALIDATE-001" in page.locator("#failure").inner_text()
+    assert "needs JavaScript" in page.locator("noscript").first.inner_text()
+
+
+def test_pictures_have_a_size_and_print_has_no_controls(open_page):
+    page = open_page(full_run(), KILLS)
+    for selector in ("#drift td.h5", "#limits svg.bar", "#speed svg.bar"):
+        box = page.locator(selector).first.bounding_box()
+        assert box["width"] > 20
+        assert box["height"] > 8
+    page.emulate_media(media="print")
+    assert not page.locator("#filters").is_visible()
+    assert page.locator("#matrix").is_visible()
+
+
+def test_screenshot_is_written_where_asked(open_page):
+    """`SCREENSHOTS=FOLDER` keeps the pictures, for a person to look at and for the documentation."""
+    folder = os.environ.get("SCREENSHOTS")
+    if not folder:
+        pytest.skip("SCREENSHOTS is not set")
+    for scheme in ("light", "dark"):
+        page = open_page(full_run(), KILLS, color_scheme=scheme, viewport={"width": 1200, "height": 1000})
+        page.screenshot(path=str(Path(folder) / f"report-{scheme}.png"), full_page=True)

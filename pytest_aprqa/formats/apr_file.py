@@ -10,6 +10,9 @@ import struct
 import zlib
 from typing import Any, Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pytest_aprqa.formats import apr_layout as layout
 from pytest_aprqa.formats.apr_metadata import alias_conflicts, canonical_keys, check_types
 from pytest_aprqa.formats.blocks import tensor_nbytes
@@ -22,13 +25,15 @@ _LEGACY: Final = (b"APRN", b"APR1", b"APR2")
 _PIECE: Final = 16 * 2**20
 _SMALLEST_ENTRY: Final = 2 + 1 + 2 + 16
 _CUT: Final = "the file is cut short or damaged: download or convert it again"
-_HEAD_NAMES: Final = ("lm_head.weight", "output.weight")
+#: a head that may be stored without bytes -> the embedding that it then stands for
+_TIED: Final = {"lm_head.weight": "model.embed_tokens.weight", "output.weight": "token_embd.weight"}
 
 
 class AprFile(TensorFile):
     """An open APR v2 file. `metadata`: the JSON object with aliases resolved; `metadata_bytes`: its text as stored.
 
-    `header`: the parsed header. `tied_head`: name of a head stored without bytes (use the embedding), or None.
+    `header`: the parsed header. `tied_head`: name of a head stored without bytes, or None; its values are those of the
+    embedding, its stored bytes (`raw`) none.
     FormatError: whatever breaks the format; strict=False reads what can be read and collects `warnings`.
     """
 
@@ -204,12 +209,21 @@ class AprFile(TensorFile):
             return other
         if ours is None:
             raise self._fail(where, "unknown dtype code", code, ", ".join(map(str, layout.DTYPES)))
-        if size == 0 and name in _HEAD_NAMES:
+        if size == 0 and name in _TIED:
             self.tied_head = name
             self.warnings.append(f"{self.path}: {where}: holds no bytes and stands for the embedding (tied)")
             return ours
         problem = f"size does not match {ours} of shape {list(shape)}"
         raise self._fail(where, problem, size, tensor_nbytes(ours, shape), _CUT)
+
+    def _decodable(self, name: str) -> tuple[TensorEntry, NDArray[np.uint8]]:
+        if name != self.tied_head or _TIED[name] not in self.entries:
+            return super()._decodable(name)
+        entry, raw = super()._decodable(_TIED[name])
+        if entry.shape != self.entries[name].shape:
+            problem = "stands for the embedding, which has another shape"
+            raise self._fail(f"tensor {name!r}", problem, list(self.entries[name].shape), list(entry.shape))
+        return entry, raw
 
     def _check_padding(self, entries: list[TensorEntry]) -> None:
         """Bytes between the sections and after each tensor are zeros: content hidden there belongs to nothing."""

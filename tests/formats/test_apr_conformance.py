@@ -263,11 +263,25 @@ def test_line_11_footer_missing_is_a_warning(tmp_path: Path) -> None:
         assert "footer checksum is missing" in file.warnings[0]
 
 
-@pytest.mark.parametrize("name", ["lm_head.weight", "output.weight"])
-def test_line_11_head_without_bytes_is_tied(tmp_path: Path, name: str) -> None:
-    """11. "... 0-byte lm_head → tied" """
-    with AprFile(saved(tmp_path, apr_bytes([Row(name, 0, (4, 2), b"")]))) as file:
-        assert file.tied_head == name
+@pytest.mark.parametrize(
+    ("head", "embedding"),
+    [("lm_head.weight", "model.embed_tokens.weight"), ("output.weight", "token_embd.weight")],
+)
+def test_line_11_head_without_bytes_is_tied(tmp_path: Path, head: str, embedding: str) -> None:
+    """11. "... 0-byte lm_head → tied": it reads as the embedding, whatever type it was given."""
+    values = np.arange(8, dtype="<f2")
+    rows = [Row(head, 0, (4, 2), b""), Row(embedding, 1, (4, 2), values.tobytes())]
+    with AprFile(saved(tmp_path, apr_bytes(rows))) as file:
+        assert file.tied_head == head
+        assert file.raw(head).size == 0
+        np.testing.assert_array_equal(file.read(head), values.reshape(4, 2))
+        np.testing.assert_array_equal(np.concatenate(list(file.chunks(head, 3))), values)
+    rows[0] = Row(head, 0, (2, 4), b"")
+    with (
+        AprFile(saved(tmp_path, apr_bytes(rows))) as file,
+        pytest.raises(FormatError, match="which has another shape"),
+    ):
+        file.read(head)
 
 
 def test_line_11_bfloat16_norms_are_readable(tmp_path: Path) -> None:

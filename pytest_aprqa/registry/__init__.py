@@ -1,0 +1,1 @@
+"""The registry of certified models: models.csv, and the table of it in a README."""

@@ -1,0 +1,104 @@
+"""Rules of a row, and what a run does to it."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_aprqa.registry.certification import certified, speeds_of
+from pytest_aprqa.registry.row import COLUMNS, RegistryRow
+from tests.reporting.attempt_factory import attempt, scored
+
+WHEN = "2026-03-01T10:00:00+00:00"
+
+
+def sound():
+    return RegistryRow.new("Org/M-1.5B").changed(
+        status="CERTIFIED", mqs_score="914", g1="true", g2="true", g3="true", g4="true"
+    )
+
+
+def test_columns_are_twenty_in_the_order_of_the_seed():
+    assert len(COLUMNS) == 20
+    assert COLUMNS[4:8] == ("status", "mqs_score", "grade", "certified_tier")
+
+
+@pytest.mark.parametrize(
+    ("column", "good", "bad"),
+    [
+        ("model_id", "a/b", "a/b/c"),
+        ("status", "PARTIAL", "certified"),
+        ("mqs_score", "1000", "1001"),
+        ("mqs_score", "0", "-1"),
+        ("certified_tier", "none", "full"),
+        ("g3", "true", "yes"),
+        ("tps_st_gpu", "0", "-0.1"),
+        ("tps_st_cpu", "", "fast"),
+        ("provenance_verified", "TRUE", ""),
+    ],
+)
+def test_each_rule_has_a_value_that_breaks_it(column, good, bad):
+    row = RegistryRow.new("Org/M-1.5B")
+    assert row.changed(**{column: good}).problems() == []
+    (problem,) = row.changed(**{column: bad}).problems()
+    assert problem.startswith(f"{column}: ")
+
+
+def test_certified_needs_its_gateways():
+    assert sound().problems() == []
+    assert sound().changed(g2="false").problems() == ["status: CERTIFIED although a gateway is not true"]
+
+
+def test_unknown_columns_are_refused():
+    with pytest.raises(KeyError, match="colour"):
+        sound().changed(colour="red")
+
+
+def full_run():
+    gates = [("G0", "G0-VALIDATE-001"), ("G1", "G1-LOAD-001"), ("G2", "G2-BASIC"), ("G3", "G3-STABLE"), ("G4", "G4-X")]
+    entries = [attempt(gateway=gateway, gate_id=gate) for gateway, gate in gates]
+    others = ("F-QUAL-001", "F-PERF-001", "F-STAB-001", "F-COMP-001", "F-EDGE-001", "F-REGR-001")
+    return entries + [attempt(gateway=None, gate_id=gate) for gate in others]
+
+
+def after(row, entries, tier="mvp", threshold=700):
+    return certified(row, entries, scored(entries), tier=tier, threshold=threshold, when=WHEN)
+
+
+def test_a_passing_run_is_recorded_by_gateway_id():
+    row = after(RegistryRow.new("Org/M-1.5B"), full_run())
+    assert [row[name] for name in ("g1", "g2", "g3", "g4")] == ["true"] * 4
+    assert (row["mqs_score"], row["status"], row["certified_tier"]) == ("1000", "CERTIFIED", "mvp")
+    assert row["last_certified"] == WHEN
+    assert row.problems() == []
+
+
+def test_a_failed_g0_blocks_although_it_has_no_column():
+    entries = [attempt("Falsified", gateway="G0", gate_id="G0-VALIDATE-001"), *full_run()[1:]]
+    row = after(sound().changed(certified_tier="deep"), entries)
+    assert (row["status"], row["mqs_score"], row["grade"], row["certified_tier"]) == ("BLOCKED", "0", "F", "none")
+    assert [row[name] for name in ("g1", "g2", "g3", "g4")] == ["true"] * 4
+
+
+@pytest.mark.parametrize(("threshold", "tier"), [(1000, "deep"), (1001, "none")])
+def test_tier_is_proven_only_at_its_threshold(threshold, tier):
+    assert after(RegistryRow.new("a/b"), full_run(), tier="deep", threshold=threshold)["certified_tier"] == tier
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "kept"), [("standard", "smoke", "standard"), ("quick", "mvp", "mvp"), ("?", "mvp", "mvp")]
+)
+def test_a_better_tier_is_never_lowered(old, new, kept):
+    assert after(RegistryRow.new("a/b", certified_tier=old), full_run(), tier=new)["certified_tier"] == kept
+
+
+def speed(value, cell):
+    metrics = {"tokens_per_second": value, "time_to_first_token_ms": None, "total_tokens": 4, "memory_peak_mb": None}
+    return attempt(cell=cell, metrics=metrics)
+
+
+def test_speeds_are_medians_and_what_was_not_measured_stays():
+    entries = [speed(value, ("safetensors", "cpu", "run")) for value in (10.0, 12.0, 50.0)]
+    entries += [speed(None, ("gguf", "cpu", "run")), speed(0.0, ("apr", "cpu", "run"))]
+    assert speeds_of(entries) == {"tps_st_cpu": 12.0}
+    row = after(RegistryRow.new("a/b", tps_gguf_cpu="25.5"), [*full_run(), *entries])
+    assert (row["tps_st_cpu"], row["tps_gguf_cpu"], row["tps_apr_cpu"]) == ("12.0", "25.5", "")

@@ -36,7 +36,7 @@ def command(ctx: click.Context, artifacts: tuple[Path, ...], against: Path, dept
     """
     from pytest_aprqa.artifact_check import check
 
-    with _Progress(silent=as_json or not sys.stderr.isatty()) as progress:
+    with CheckProgress(silent=as_json) as progress:
         result = check(artifacts, against, depth, on_event=progress)
     if as_json:
         click.echo(json.dumps(result.to_json(), indent=2))
@@ -45,13 +45,13 @@ def command(ctx: click.Context, artifacts: tuple[Path, ...], against: Path, dept
     ctx.exit(result.exit_code)
 
 
-class _Progress:
+class CheckProgress:
     """A bar on the terminal: how many comparisons are done, and what is being loaded or read now."""
 
     def __init__(self, silent: bool) -> None:
         self._bar: Any = None
         self._task: Any = None
-        if not silent:
+        if not silent and sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -71,6 +71,7 @@ class _Progress:
             self._bar.stop()
 
     def __call__(self, event: Mapping[str, Any]) -> None:
+        """Show one event of the run."""
         if self._bar is None:
             return
         if event["event"] == "collected":

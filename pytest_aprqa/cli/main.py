@@ -25,6 +25,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "check": ("pytest_aprqa.cli.check", "Try to refute that a file is the model of a SafeTensors folder."),
     "defects": ("pytest_aprqa.cli.defects", "List seeded defects, or break a copy of a model with one."),
     "derive": ("pytest_aprqa.cli.derive", "Make the GGUF or APR form of a SafeTensors model."),
+    "diagnose-conversion": (
+        "pytest_aprqa.cli.diagnose_conversion",
+        "Say which of the invariants I-1 to I-5 a conversion breaks.",
+    ),
     "inspect": (
         "pytest_aprqa.cli.inspect",
         "Show what a model file declares: tensors, types, configuration, tokenizer.",
@@ -32,6 +36,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "report": ("pytest_aprqa.cli.report", "Rebuild the reports of a run from its evidence."),
     "run": ("pytest_aprqa.cli.run", "Run a playbook (pytest --playbook)."),
     "score": ("pytest_aprqa.cli.score", "Compute the model qualification score of recorded evidence."),
+    "validate-contract": (
+        "pytest_aprqa.cli.validate_contract",
+        "Check shapes and bytes against the tensor layout contract.",
+    ),
 }
 
 

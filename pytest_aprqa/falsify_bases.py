@@ -6,7 +6,7 @@ import dataclasses
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,16 +64,21 @@ def _bundled(playbook: Playbook, why: str) -> Base:
     return Base(folder, merged, f"the bundled tiny-qwen2: {why}")
 
 
-def plant(defect: Defect, base: Base, folder: Path, cache: Path) -> None:
-    """Make in the new `folder` a copy of the base with the defect in it; other files of the base are links."""
+def plant(defect: Defect, base: Base, folder: Path, cache: Path) -> Path | None:
+    """Make in the new `folder` a copy of the base with the defect in it; other files of the base are links.
+
+    Returns the ground truth where it is not in `folder` itself: the clean folder of a defect in SafeTensors.
+    """
     from pytest_aprqa.lifecycle.derive import derive
 
+    source = defect.prepare(base.folder, folder.with_name("clean"))
     if defect.format == GROUND_TRUTH:
-        defect.apply(base.folder, folder)
-        return
-    clean = derive(base.folder, defect.format, cache=cache, dtype=defect.base or None)
-    link_source(base.folder, folder)
+        defect.apply(source, folder)
+        return source
+    clean = derive(source, defect.format, cache=cache, dtype=defect.base)
+    link_source(source, folder)
     defect.apply(clean.path, folder / f"model.{defect.format}")
+    return None
 
 
 def link_source(source: Path, folder: Path) -> None:
@@ -85,7 +90,15 @@ def link_source(source: Path, folder: Path) -> None:
 
 
 def playbook_for(
-    base: Base, folder: Path, formats: tuple[str, ...], dtype: str, *, prompts: int, timeout_ms: int
+    base: Base,
+    folder: Path,
+    formats: tuple[str, ...],
+    dtype: str,
+    *,
+    prompts: int,
+    timeout_ms: int,
+    modalities: tuple[str, ...] = MODALITIES,
+    profile: dict[str, Any] | None = None,
 ) -> Playbook:
     """The base's playbook over the copy in `folder`: these formats, CPU, few prompts, exactly the declared type."""
     playbook = base.playbook
@@ -94,7 +107,7 @@ def playbook_for(
         playbook.matrix,
         formats=formats,
         backends=("cpu",),
-        modalities=tuple(m for m in playbook.matrix.modalities if m in MODALITIES) or MODALITIES[:1],
+        modalities=tuple(m for m in modalities if m in playbook.matrix.modalities) or modalities[:1],
         prompts=asked,
         scenario_count=len(asked),
         timeout_ms=timeout_ms,
@@ -108,5 +121,5 @@ def playbook_for(
         model=model,
         matrix=matrix,
         blocks={},
-        profile_ci=None,
+        profile_ci=profile,
     )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,11 +15,13 @@ import pytest
 from pytest_aprqa.collection import PlaybookFile, drop_empty_blocks, target_of
 from pytest_aprqa.engine_pool import EnginePool
 from pytest_aprqa.item_evidence import EVIDENCE_PROPERTY
+from pytest_aprqa.marks import claim_of
+from pytest_aprqa.model_under_test import ModelUnderTest
 from pytest_aprqa.run_state import RUN_STATE, RunState
 
 if TYPE_CHECKING:
     from pytest_aprqa.engines.host import EngineHost
-    from pytest_aprqa.model_under_test import ModelUnderTest
+    from pytest_aprqa.models.artifact import Artifact
     from pytest_aprqa.playbooks.playbook import Playbook
 
 NOT_REFUTED = ("Corroborated", "Skipped")
@@ -84,34 +87,57 @@ class RestingPool(EnginePool):
 class CopyState(RunState):
     """The state of the checks on one copy: its own model and answers, the engines of the whole run."""
 
-    def __init__(self, outer: RunState, model: ModelUnderTest) -> None:
+    def __init__(self, outer: RunState, model: ModelUnderTest, *, own_engines: bool) -> None:
         super().__init__(outer.config, outer.shared, outer.worker, outer.workers)
         self._models = {model.playbook.path: model}
+        if own_engines:
+            self._pool = EnginePool(self.report_progress, self.workers)
+            return
         if POOL not in outer.config.stash:
             outer.config.stash[POOL] = RestingPool(self.report_progress, self.workers)
         self._pool = outer.config.stash[POOL]
 
     def close(self) -> None:
-        """Close files and forget answers; the engine's child goes on."""
+        """Close files and forget answers; the engine's child goes on, unless it is the state's own."""
         if isinstance(self._pool, RestingPool):
             self._pool.rest()
+        elif self._pool is not None:
+            self._pool.close()
         for model in self._models.values():
             model.close()
 
 
+class CopyModel(ModelUnderTest):
+    """A copy whose file of one format passes for one that our own converter made."""
+
+    derived: str | None = None
+
+    def _find_or_derive(self, format_name: str) -> Artifact:
+        found = super()._find_or_derive(format_name)
+        return dataclasses.replace(found, origin="derived") if format_name == self.derived else found
+
+
 def attempts(
-    item: pytest.Item, model: ModelUnderTest, formats: Iterable[str], *, before_engine: Callable[[], bool]
+    item: pytest.Item,
+    model: ModelUnderTest,
+    formats: Iterable[str],
+    *,
+    before_engine: Callable[[], bool],
+    gates: Collection[str] | None = None,
 ) -> Iterator[Attempt]:
     """Run the checks of `formats` on `model` below `item`, one by one, those without an engine first.
 
     `before_engine` is asked before each check that loads the model; where it says False, the rest is left out.
+    `gates` names the only gates to try, with engines that no other copy uses.
     """
     config = item.config
     outer = config.stash[RUN_STATE]
-    state = CopyState(outer, model)
+    state = CopyState(outer, model, own_engines=gates is not None)
     config.stash[RUN_STATE] = state
     try:
         checks = _checks_below(item, model.playbook, set(formats))
+        if gates is not None:
+            checks = [check for check in checks if claim_of(check).gate_id in gates]
         state.remember_selection(checks)
         for check in checks:
             if needs_engine(check) and not before_engine():
@@ -178,9 +204,19 @@ def _phase(check: pytest.Item, when: Any, **keywords: Any) -> pytest.TestReport:
     return report
 
 
-def settings_for(settings: Any, timeout_ms: int) -> Any:
+def settings_for(settings: Any, timeout_ms: int, against: Path | None) -> Any:
     """The run's settings without what would lead away from the copy: other places, other engines, tiers."""
-    away = {"model_path", "model_cache", "against", "apr_binary", "engine_url", "tier"}
-    present = {field.name for field in dataclasses.fields(settings)}
-    changes: dict[str, Any] = dict.fromkeys(away & present)
-    return dataclasses.replace(settings, **changes, no_gpu=True, timeout_ms=timeout_ms, sources={})
+    return dataclasses.replace(
+        settings,
+        model_path=None,
+        model_cache=None,
+        against=against,
+        apr_binary=None,
+        engine=("torch",),
+        engine_url=None,
+        plugins=(),
+        no_gpu=True,
+        tier=None,
+        timeout_ms=timeout_ms,
+        sources={},
+    )

@@ -21,6 +21,16 @@ def is_right(attempt: Attempt, expected: Expectation) -> bool:
     return attempt.refuted and named and expected.matches(attempt.cause)
 
 
+def is_answered(tried: Sequence[Attempt], expected: Expectation) -> bool:
+    """True when a right gate has named the cause and every gate that must see it too has refuted the copy."""
+    refuting = [attempt for attempt in tried if attempt.refuted]
+    return any(is_right(attempt, expected) for attempt in refuting) and not _unseen(refuting, expected)
+
+
+def _unseen(refuting: Sequence[Attempt], expected: Expectation) -> list[str]:
+    return [gate for gate in expected.also if not any(fnmatchcase(attempt.gate, gate) for attempt in refuting)]
+
+
 def judged(tried: Sequence[Attempt], expected: Expectation, folder: Path) -> dict[str, Any]:
     """The verdict on one defect: `killed_by` and `cause` of the first right gate, `also` for every other that fired.
 
@@ -28,7 +38,8 @@ def judged(tried: Sequence[Attempt], expected: Expectation, folder: Path) -> dic
     """
     refuting = [attempt for attempt in tried if attempt.refuted]
     right = next((attempt for attempt in refuting if is_right(attempt, expected)), None)
-    verdict = KILLED if right else WRONG_CAUSE if refuting else SURVIVED
+    blind = _unseen(refuting, expected)
+    verdict = KILLED if right and not blind else WRONG_CAUSE if refuting else SURVIVED
     others = [attempt for attempt in refuting if attempt is not right]
     return {
         "verdict": verdict,
@@ -37,7 +48,8 @@ def judged(tried: Sequence[Attempt], expected: Expectation, folder: Path) -> dic
         "cause": _short(right.cause, folder) if right else "",
         "observed": right.observed if right else [],
         "also": [{"gate": one.gate, "check": one.check, "cause": _short(one.cause, folder)} for one in others],
-        "expected": {"gates": list(expected.gates), "words": expected.words},
+        "expected": {"gates": list(expected.gates), "words": expected.words, "also": list(expected.also)},
+        "blind": blind,
         "gates_tried": sorted({attempt.gate for attempt in tried if attempt.outcome != "Skipped"}),
     }
 
@@ -46,6 +58,11 @@ def survival_text(result: dict[str, Any]) -> str:
     """Why a defect counts as not killed, and what to do."""
     expected = f"{' or '.join(result['expected']['gates'])} with a cause like /{result['expected']['words']}/"
     head = f"{result['name']} ({result['title']}) "
+    if result["verdict"] == WRONG_CAUSE and result["blind"] and result["killed_by"]:
+        return (
+            f"{head}was named by {result['killed_by']}, but {', '.join(result['blind'])} did not see what follows from"
+            " it: no text, garbage, or another answer. See what that gate compares."
+        )
     if result["verdict"] == WRONG_CAUSE:
         found = "; ".join(f"{one['gate']}: {one['cause'][:160]}" for one in result["also"][:3])
         return (

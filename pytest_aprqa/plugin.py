@@ -171,7 +171,8 @@ def pytest_runtest_makereport(
     from pytest_aprqa.collection import PlaybookFile
 
     if item.getparent(PlaybookFile) is not None:
-        from pytest_aprqa.falsify_items import FalsifyItem, attach_result
+        from pytest_aprqa.falsify_item import FalsifyItem
+        from pytest_aprqa.falsify_items import attach_result
 
         if isinstance(item, FalsifyItem):
             attach_result(item, report)

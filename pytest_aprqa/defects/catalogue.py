@@ -5,12 +5,13 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
-from pytest_aprqa.defects import in_apr, in_gguf, in_safetensors
+from pytest_aprqa.defects import in_apr, in_gguf, in_quantised, in_safetensors
 from pytest_aprqa.defects.defect import Defect
 from pytest_aprqa.defects.errors import DefectError
 
 DEFECTS: dict[str, Defect] = {
-    defect.name: defect for defect in (*in_safetensors.DEFECTS, *in_apr.DEFECTS, *in_gguf.DEFECTS)
+    defect.name: defect
+    for defect in (*in_safetensors.DEFECTS, *in_apr.DEFECTS, *in_gguf.DEFECTS, *in_quantised.DEFECTS)
 }
 
 

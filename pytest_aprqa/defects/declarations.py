@@ -104,19 +104,34 @@ def remove_apr_keys(*prefixes: str) -> Operation:
     return edit_apr(change)
 
 
-def edit_gguf(key: str, change: Callable[[Any], Any]) -> Operation:
-    """Replace the value of one GGUF key (`{arch}` stands for the architecture); a change to None removes the key."""
+def edit_gguf(keys: str | tuple[str, ...], change: Callable[[Any], Any]) -> Operation:
+    """Replace the values of GGUF keys (`{arch}` stands for the architecture); a change to None removes the key."""
 
     def apply(path: Path) -> None:
         contents = read_contents(path)
-        name = key.replace("{arch}", str(contents.metadata["general.architecture"]))
-        if name not in contents.metadata:
-            raise DefectNotApplicableError(path, name, "the file has no such key")
-        value = change(contents.metadata[name])
-        if value is None:
-            del contents.metadata[name]
-        else:
+        for key in (keys,) if isinstance(keys, str) else keys:
+            name = key.replace("{arch}", str(contents.metadata["general.architecture"]))
+            if name not in contents.metadata:
+                raise DefectNotApplicableError(path, name, "the file has no such key")
+            value = change(contents.metadata[name])
+            if value is None:
+                del contents.metadata[name]
+            else:
+                contents.metadata[name] = value
+        write_contents(path, contents)
+
+    return apply
+
+
+def add_gguf(*keys: tuple[str, str, Any]) -> Operation:
+    """Set GGUF keys, also such as the file does not have: (key, value type as the reader names it, value)."""
+
+    def apply(path: Path) -> None:
+        contents = read_contents(path)
+        for key, value_type, value in keys:
+            name = key.replace("{arch}", str(contents.metadata["general.architecture"]))
             contents.metadata[name] = value
+            contents.value_types[name] = value_type
         write_contents(path, contents)
 
     return apply

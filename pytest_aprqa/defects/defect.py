@@ -17,8 +17,10 @@ class Defect:
     `format`: the artifact it is made in ("safetensors": a model folder, "apr" or "gguf": a file). `gateway`: what is
     expected to notice it ("G0".."G4", "I-1".."I-5", or "F-A": the oracles of the scenarios, for answers that are wrong
     but clean). `origin`: where it was seen. `operation` changes an artifact in place and is only ever given copies.
-    `base`: the element type that the clean file must be derived in (None: the source's own). `prompts`: how many
-    prompts `--falsify` asks the broken copy (None: its default), fewer where every answer takes the whole time limit.
+    `before`: what the clean model needs so that this can happen to it (BOS, a head of its own), done to a copy of the
+    source. `base`: the element type that the clean file must be derived in (None: the source's own). `prompts`: how
+    many prompts `--falsify` asks the broken copy (None: its default), fewer where an answer takes the whole time limit.
+    `derived`: the broken file passes for one that our own converter made.
     """
 
     name: str
@@ -29,11 +31,21 @@ class Defect:
     operation: Callable[[Path], None]
     base: str | None = None
     prompts: int | None = None
+    before: Callable[[Path], None] | None = None
+    derived: bool = False
 
     def to_json(self) -> dict[str, str]:
         """Name, title, origin, format and expected gateway."""
         fields = ("name", "title", "origin", "format", "gateway")
         return {name: getattr(self, name) for name in fields}
+
+    def prepare(self, source: Path, target: Path) -> Path:
+        """The clean source folder of this defect: `source` itself, or a copy at `target` with `before` done to it."""
+        if self.before is None:
+            return source
+        _copy(source, target)
+        self.before(target)
+        return target
 
     def apply(self, source: Path, target: Path) -> Path:
         """Copy `source` to `target` (must not exist), break the copy, return it. On failure nothing is left.

@@ -1,26 +1,146 @@
-"""For each seeded defect: the gates that may kill it, and words that the cause they give must have."""
+"""For each seeded defect: the gates that may kill it, words that their cause must have, gates that must see it too."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
+FILE, VALUES, CONFIG = "G0-INTEGRITY-FILE", "G0-VALIDATE-001", "G0-INTEGRITY-CONFIG"
+SOURCE, TENSORS, LAYOUT = "G0-INTEGRITY-SOURCE", "G0-TENSOR-001", "G0-LAYOUT-001"
+TOKENIZER, LOAD, TEXT = "G1-TOKENIZER-001", "G1-LOAD-001", "G2-BASIC"
+STABLE, GARBAGE, ANSWERS = "G3-STABLE", "G4-GARBAGE-001", "F-A?-001"
+I1, I2, I3 = "F-CONTRACT-I1-001", "F-CONTRACT-I2-001", "F-CONTRACT-I3-001"
+I4, I5 = "F-CONTRACT-I4-001", "F-CONTRACT-I5-001"
+SAME_FILE = "F-CONV-IDEM-001"
+
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """`gates`: gate ids (with `?` for the category of a scenario); `words`: a pattern found in the cause, any case."""
+    """`gates`: gate ids (with `?` for the category of a scenario); `words`: a pattern found in the cause, any case.
+
+    `also`: gates that must refute the copy as well, by what follows from the defect (no text, garbage, another answer).
+    """
 
     gates: tuple[str, ...]
     words: str
+    also: tuple[str, ...] = ()
 
     def matches(self, cause: str) -> bool:
         """True when the cause has the words."""
-        return re.search(self.words, cause, re.IGNORECASE) is not None
-
-
-EXPECTATIONS: dict[str, Expectation] = {}
+        return re.search(self.words, cause, re.IGNORECASE | re.DOTALL) is not None
 
 
 def expectation_of(name: str) -> Expectation:
     """What must name the defect. KeyError: the catalogue has a defect without an expectation."""
-    return EXPECTATIONS.get(name, Expectation(("*",), "."))
+    if name in EXPECTATIONS:
+        return EXPECTATIONS[name]
+    return _IN_EVERY_FORMAT[re.sub(r"^(apr|gguf)-(q\w+?-)?", "", name)]
+
+
+def _expect(gates: str | tuple[str, ...], words: str, *also: str) -> Expectation:
+    return Expectation((gates,) if isinstance(gates, str) else gates, words, also)
+
+
+# By the name without the format, for defects that show in the same way in every one.
+_IN_EVERY_FORMAT: dict[str, Expectation] = {
+    # Containers
+    "truncated": _expect(FILE, "runs past the end|shorter than"),
+    "header-bit-flipped": _expect(FILE, "does not begin with|header checksum"),
+    "footer-bit-flipped": _expect(FILE, "checksum does not match"),
+    "data-bit-flipped": _expect(FILE, "checksum does not match"),
+    "column-major": _expect(FILE, "column-major"),
+    "magic-bit-flipped": _expect(FILE, "is not a SafeTensors, GGUF or APR file"),
+    "count-hostile": _expect(FILE, "larger than the file allows"),
+    "byte-order-foreign": _expect(FILE, "big endian"),
+    "split-part-lost": _expect(FILE, "split"),
+    # Declarations
+    "layers-wrong": _expect(CONFIG, r"config says \d+ layers but tensors have \d+"),
+    "hidden-size-wrong": _expect(CONFIG, "hidden_size=4096 but"),
+    "kv-heads-wrong": _expect(CONFIG, r"config says \d+ heads of \d+ but k_proj"),
+    "architecture-wrong": _expect(SOURCE, "architecture is .* 'nonesuch'", LOAD),
+    "architecture-unknown": _expect((SOURCE, CONFIG), "nonesuch", LOAD),
+    "context-missing": _expect(CONFIG, "max_position_embeddings: is missing"),
+    "context-wrong": _expect(SOURCE, r"max_position_embeddings is \d+ in the source, 64"),
+    "rope-type-interleaved": _expect(SOURCE, "rope_style is 'half' in the source, 'interleaved'", I1),
+    "rope-theta-wrong": _expect(SOURCE, r"rope_theta is [\d.]+ in the source, 10\.0", I1),
+    "rope-scaling-added": _expect(SOURCE, "rope_scaling is .*linear"),
+    "norm-epsilon-wrong": _expect(SOURCE, r"rms_norm_eps is \S+ in the source, 10\.0", I1),
+    # Tensors
+    "nan-in-tensor": _expect(VALUES, r"down\S*: 1 NaN"),
+    "infinity-in-tensor": _expect(VALUES, r"o_proj\S*: 0 NaN, 1 infinite"),
+    "tensor-all-zero": _expect(VALUES, r"up\S*: all \d+ values are zero"),
+    "bias-zero": _expect((VALUES, I4), r"q\S*bias: .*zero"),
+    "head-zero": _expect(VALUES, r"lm_head\S*: all \d+ values are zero"),
+    "projection-transposed": _expect(LAYOUT, r"down_proj\S* .*\(transposed\)"),
+    "tensor-missing": _expect(TENSORS, "Missing 1 tensors .*norm.weight"),
+    "tensor-extra": _expect(TENSORS, r"1 tensors that the \w+ template does not have"),
+    "tensor-renamed": _expect(I2, "1 source tensors missing: .*down_proj"),
+    "bias-lost": _expect(I2, "1 source tensors missing: .*q_proj.bias"),
+    "head-lost": _expect(I2, "1 source tensors missing: lm_head"),
+    "type-fallback": _expect(I3, r"down_proj\S*: BF16 in the source, F32 in the artifact"),
+    "eight-bit-fallback": _expect(I3, r"down_proj\S*: BF16 in the source, \w+ in the artifact"),
+    "wider-fallback": _expect(I3, r"down_proj\S*: .* F32 in the artifact"),
+    "lower-fallback": _expect(I3, r"down_proj\S*: .* Q4_0 in the artifact"),
+    "tensor-scaled": _expect(I4, r"down_proj\S*: .*scaled by about 1\.25"),
+    "norms-plus-one": _expect(I4, r"input_layernorm\S*: .*shifted by about 1\b"),
+    "norms-minus-one": _expect(I4, r"input_layernorm\S*: .*shifted by about -1\b"),
+    "norms-scaled": _expect(I4, r"post_attention_layernorm\S*: .*(scaled by about 1\.4|shifted by about)"),
+    "gate-and-up-swapped": _expect(I4, r"gate_proj\S*: .*(other values|swapped|exchanged)"),
+    "layers-swapped": _expect(I4, r"layers\.0\.mlp\S*: .*(other values|swapped|exchanged)"),
+    "precision-lost": _expect(I4, r"down_proj\S*: .*fewer bits"),
+    "attention-rows-permuted": _expect(I4, r"o_proj\S*: .*permuted"),
+    "embedding-shifted": _expect(I4, r"embed_tokens\S*: .*(permuted|off by one|shifted by 1 row)"),
+    "rotary-rows-interleaved": _expect(I4, r"q_proj\S*: .*permuted", I1),
+    "rotary-permutation-wrong": _expect(I4, r"q_proj\S*: .*permuted", I1),
+    "row-damaged": _expect(I4, r"down_proj\S*: .*part of the values changed"),
+    "rows-shifted": _expect(I4, r"down_proj\S*: .*(other values|permuted|off by one|row)"),
+    "scale-nan": _expect(VALUES, r"up\S*: \d+ NaN"),
+    "scales-byte-swapped": _expect((I4, VALUES), r"gate\S*: "),
+    "end-row-scaled": _expect((I2, I4, SOURCE), "lm_head|tied_embeddings", TEXT),
+    # Tokenizers and templates
+    "tokens-lost": _expect(TOKENIZER, "tokenizer is missing"),
+    "tokenizer-dropped": _expect(TOKENIZER, "tokenizer is missing"),
+    "tokenizer-missing": _expect(TOKENIZER, "tokenizer is missing"),
+    "merges-lost": _expect(TOKENIZER, "no merges"),
+    "vocabulary-cut": _expect((TOKENIZER, I5), "token"),
+    "tokenizer-shifted": _expect(I5, "ids .* in the source"),
+    "tokenizer-of-another-model": _expect(I5, "ids .* in the source"),
+    "merges-reordered": _expect(I5, "ids .* in the source"),
+    "pre-tokenizer-wrong": _expect(I5, "ids .* in the source"),
+    "add-bos-wrong": _expect(I5, "ids .* in the source"),
+    "bos-policy-lost": _expect(I5, "ids .* in the source"),
+    "end-token-wrong": _expect(I5, "stop tokens"),
+    "token-types-lost": _expect(I5, "token types are lost"),
+    "control-tokens-normal": _expect(I5, "stop tokens|ids .* in the source"),
+    "chat-template-lost": _expect(TOKENIZER, "no chat template"),
+    "chat-template-of-another-model": _expect(I5, "chat template is not the source's"),
+    "chat-template-raises": _expect(I5, "chat template is not the source's", TEXT),
+    "chat-template-endless": _expect(I5, "chat template is not the source's", STABLE),
+    # Conversions
+    "conversion-not-repeated": _expect(SAME_FILE, "sha256 .* first, .* again"),
+}
+EXPECTATIONS: dict[str, Expectation] = {
+    "config-layers-wrong": _expect(CONFIG, r"config says \d+ layers but tensors have \d+"),
+    "config-hidden-size-wrong": _expect(CONFIG, "hidden_size=4096 but"),
+    "config-vocabulary-wrong": _expect(CONFIG, r"vocab_size=\d+ but embedding has \d+"),
+    "config-heads-wrong": _expect(CONFIG, r"config says \d+ heads of \d+ but q_proj"),
+    "config-kv-heads-wrong": _expect(CONFIG, r"config says \d+ heads of \d+ but k_proj"),
+    "weights-truncated": _expect(FILE, "shorter than its tensors"),
+    "header-length-hostile": _expect(FILE, "header is too long"),
+    "head-transposed": _expect(LAYOUT, r"(embed_tokens|lm_head)\S* .*\(transposed\)"),
+    "layer-tensor-missing": _expect(TENSORS, "Missing 1 tensors .*k_proj"),
+    "config-missing": _expect(CONFIG, "no config.json"),
+    "shard-missing": _expect(FILE, "a shard that does not exist"),
+    "index-stale": _expect(FILE, "a shard that does not exist"),
+    "weights-are-lfs-pointer": _expect(FILE, "Git LFS pointer"),
+    "weights-are-error-page": _expect(FILE, "HTML"),
+    "every-token-ends": _expect(I5, "stop tokens", TEXT),
+    "generation-config-stale": _expect(I5, "stop tokens"),
+    "decoder-panics": _expect(I5, "cannot decode", STABLE),
+    "mlp-scaled": _expect(I4, r"down_proj\S*: .*scaled by about 30\b", ANSWERS),
+    "mlp-rows-permuted": _expect(I4, r"down_proj\S*: .*permuted", GARBAGE),
+    "attention-rows-permuted": _expect(I4, r"o_proj\S*: .*permuted", GARBAGE),
+    "embedding-shifted": _expect(I4, r"embed_tokens\S*: .*(permuted|off by one|shifted by 1 row)", GARBAGE),
+    "added-tokens-lost": _expect(TOKENIZER, "no such one"),
+    "vocabulary-beyond-embedding": _expect(TOKENIZER, r"token id \d+ is outside the vocabulary"),
+}

@@ -98,6 +98,21 @@ def split_and_lose_a_shard(folder: Path) -> None:
     target.unlink()
 
 
+def leave_stale_index(folder: Path) -> None:
+    """Rename the single weight file to a shard, beside an index that names the shards of an earlier upload."""
+    target = weight_file(folder)
+    if (folder / INDEX_NAME).is_file():
+        raise DefectNotApplicableError(folder, INDEX_NAME, "the model has a right index")
+    with open_tensor_file(target) as file:
+        names = list(file.entries)
+        size = sum(entry.nbytes for entry in file.entries.values())
+    shards = [f"model-{number:05}-of-00003.safetensors" for number in (1, 2, 3)]
+    weight_map = {name: shards[number * 3 // len(names)] for number, name in enumerate(names)}
+    index = {"metadata": {"total_size": size}, "weight_map": weight_map}
+    (folder / INDEX_NAME).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    target.rename(folder / "model-00001-of-00001.safetensors")
+
+
 def grow_safetensors_header(folder: Path) -> None:
     """Declare a header of 1 TiB: readers that believe it run out of memory."""
     overwrite(0, struct.pack("<Q", 1 << 40))(folder)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+from pytest_aprqa.defects import origins
 from pytest_aprqa.defects.declarations import (
     GENERATION,
     TOKENIZER,
@@ -21,33 +23,43 @@ from pytest_aprqa.defects.file_operations import (
     GIT_LFS_POINTER,
     flip_bit,
     grow_safetensors_header,
+    leave_stale_index,
     remove,
     replace_weights,
     split_and_lose_a_shard,
     truncate,
 )
 from pytest_aprqa.defects.targets import (
+    ATTENTION_NORM,
     ATTENTION_OUT,
     ENDLESS_TEMPLATE,
     FIRST,
+    GATE,
     LAYER,
     MLP_DOWN,
+    OTHER_TEMPLATE,
+    QUERY_BIAS,
     RAISING_TEMPLATE,
+    UP,
     end_at_once,
+    exchange_layers,
+    other_tokenizer,
     output_head,
 )
 from pytest_aprqa.defects.tensor_operations import (
     EMBEDDING,
     Operation,
+    add_to,
     drop,
     duplicate,
     in_every_layer,
     interleave_rows,
+    pass_through,
     put_value,
     rename,
     roll_rows,
     scale,
-    swap_layers,
+    swap,
     together,
     transpose,
     zero,
@@ -85,20 +97,34 @@ def _lose_added_tokens(tokenizer: dict[str, Any]) -> None:
     tokenizer["added_tokens"] = []
 
 
-def _every_token_ends(folder: Path) -> None:
-    import json
+def _other_vocabulary(tokenizer: dict[str, Any]) -> None:
+    vocabulary = tokenizer["model"]["vocab"]
+    names = sorted(vocabulary, key=vocabulary.__getitem__)
+    tokenizer["model"]["vocab"] = dict(zip(other_tokenizer(names), sorted(vocabulary.values()), strict=True))
 
+
+def _add_token_without_row(folder: Path) -> None:
+    rows = json.loads((folder / "config.json").read_text(encoding="utf-8"))["vocab_size"]
+    token = {"id": rows, "content": "[PAD]", "special": True, "normalized": False}
+    token |= {"lstrip": False, "rstrip": False, "single_word": False}
+    edit_json(TOKENIZER, lambda document: document["added_tokens"].append(token))(folder)
+
+
+def _scale_rotation(config: dict[str, Any]) -> None:
+    """Declare linear scaling: in `rope_parameters` of newer files, else in `rope_scaling`."""
+    nested = config.get("rope_parameters")
+    declared = nested if isinstance(nested, dict) else config.setdefault("rope_scaling", None) or {}
+    declared |= {"rope_type": "linear", "factor": 4.0}
+    config["rope_parameters" if isinstance(nested, dict) else "rope_scaling"] = declared
+
+
+def _every_token_ends(folder: Path) -> None:
     size = json.loads((folder / "config.json").read_text(encoding="utf-8"))["vocab_size"]
     edit_json(GENERATION, lambda document: document.update(eos_token_id=list(range(size))))(folder)
 
 
-def _defect(name: str, gateway: str, title: str, operation: Operation, origin: str) -> Defect:
-    return Defect(name, title, origin, "safetensors", gateway, operation)
-
-
-def _layer_swap(path: Path) -> None:
-    for role in (ATTENTION_OUT, MLP_DOWN, "mlp.up_proj.weight", "mlp.gate_proj.weight"):
-        swap_layers(LAYER + role)(path)
+def _defect(name: str, gateway: str, title: str, operation: Operation, origin: str, **needs: Any) -> Defect:
+    return Defect(name, title, origin, "safetensors", gateway, operation, **needs)
 
 
 def _layers(config: dict[str, Any]) -> int:
@@ -131,28 +157,28 @@ DEFECTS: tuple[Defect, ...] = (
             num_attention_heads=lambda config: 2 * config["num_attention_heads"],
             head_dim=lambda config: config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"],
         ),
-        "config of another size variant copied beside the weights",
+        origins.WRONG_SHAPE,
     ),
     _defect(
         "config-kv-heads-wrong",
         "G0",
         "config.json leaves grouped-query attention out",
         set_config(num_key_value_heads=lambda config: config["num_attention_heads"]),
-        "importers that default num_key_value_heads to num_attention_heads (apr-format.md 8.7)",
+        origins.KV_HEADS,
     ),
     _defect(
         "nan-in-tensor",
         "G0",
         "one weight is NaN",
         put_value(FIRST + MLP_DOWN, float("nan")),
-        "overflowed fp16 training runs; every public GGUF and SafeTensors reader accepts it (field notes)",
+        origins.NAN_BLOCKS,
     ),
     _defect(
         "infinity-in-tensor",
         "G0",
         "one weight is infinite",
         put_value(FIRST + ATTENTION_OUT, float("inf")),
-        "BF16 weights above 65504 converted to F16",
+        origins.FP16_OVERFLOW,
     ),
     _defect(
         "tensor-all-zero",
@@ -161,7 +187,7 @@ DEFECTS: tuple[Defect, ...] = (
         zero(FIRST + "mlp.up_proj.weight"),
         "a tensor allocated and never filled after an interrupted save",
     ),
-    _defect("weights-truncated", "G0", "the second half of the weights is missing", truncate(0.5), "broken downloads"),
+    _defect("weights-truncated", "G0", "the second half of the weights is missing", truncate(0.5), origins.CUT_SHORT),
     _defect(
         "header-bit-flipped", "G0", "one bit of the header is flipped", flip_bit(8, 1), "storage and transfer errors"
     ),
@@ -186,22 +212,20 @@ DEFECTS: tuple[Defect, ...] = (
         _on_head(transpose),
         "GH-202: output head with swapped dimensions gave PAD garbage",
     ),
-    _defect(
-        "tensor-missing", "G1", "a norm is missing", drop("model.norm.weight"), "partial uploads and pruning scripts"
-    ),
+    _defect("tensor-missing", "G1", "a norm is missing", drop("model.norm.weight"), origins.RANDOM_FILL),
     _defect(
         "layer-tensor-missing",
         "G1",
         "one projection of the first layer is missing",
         drop(FIRST + "self_attn.k_proj.weight"),
-        "loaders that fill missing weights with random ones and only warn",
+        origins.RANDOM_FILL,
     ),
     _defect(
         "tensor-extra",
         "G1",
         "an adapter tensor was left in the file",
         duplicate(FIRST + MLP_DOWN, FIRST + "mlp.down_proj.lora_A.weight"),
-        "fine-tunes published without merging the adapter",
+        origins.ADAPTER_LEFT,
     ),
     _defect("tokenizer-missing", "G1", "tokenizer.json is missing", remove(TOKENIZER), "uploads of the weights only"),
     _defect("config-missing", "G1", "config.json is missing", remove("config.json"), "uploads of the weights only"),
@@ -210,29 +234,29 @@ DEFECTS: tuple[Defect, ...] = (
         "G1",
         "the tokenizer has no merges",
         edit_json(TOKENIZER, _lose_merges),
-        "vocab.json published without merges.txt",
+        origins.MERGES,
     ),
-    _defect("shard-missing", "G1", "one of two shards is missing", split_and_lose_a_shard, "interrupted downloads"),
+    _defect("shard-missing", "G1", "one of two shards is missing", split_and_lose_a_shard, origins.SHARD_LOST),
     _defect(
         "architecture-unknown",
         "G1",
         "config.json names a family that nobody knows",
         set_config(model_type="nonesuch", architectures=["NonesuchForCausalLM"]),
-        "models that need remote code",
+        origins.UNKNOWN_FAMILY,
     ),
     _defect(
         "weights-are-lfs-pointer",
         "G1",
         "the weights are a Git LFS pointer",
         replace_weights(GIT_LFS_POINTER),
-        "clones without git-lfs",
+        origins.LFS_POINTER,
     ),
     _defect(
         "weights-are-error-page",
         "G1",
         "the weights are an HTML error page",
         replace_weights(ERROR_PAGE),
-        "downloads of gated models without a token",
+        origins.ERROR_PAGE,
     ),
     _defect(
         "end-row-scaled",
@@ -253,21 +277,22 @@ DEFECTS: tuple[Defect, ...] = (
         "G2",
         "the chat template refuses every conversation",
         set_chat_template(RAISING_TEMPLATE),
-        "templates that demand a system turn or alternating roles",
+        origins.STRICT_TEMPLATE,
     ),
     _defect(
         "chat-template-lost",
         "G1",
         "there is no chat template",
         set_chat_template(None),
-        "apr convert, apr export (data table 2)",
+        origins.NO_TEMPLATE,
     ),
     _defect(
         "chat-template-endless",
         "G3",
         "the chat template loops for ever",
         set_chat_template(ENDLESS_TEMPLATE),
-        "templates are code; nothing bounds their loops",
+        "measured: templates are code, and nothing bounds their loops",
+        prompts=1,
     ),
     _defect(
         "decoder-panics",
@@ -302,24 +327,18 @@ DEFECTS: tuple[Defect, ...] = (
         "G4",
         "embedding rows are shifted by one token",
         roll_rows(EMBEDDING, 1),
-        "a padding token inserted at id 0 of the embedding but not of the tokenizer",
+        origins.EMBEDDING_ROWS,
     ),
     _defect(
         "rotary-rows-interleaved",
         "F-A",
         "q and k rows are in the GGUF order under Hugging Face names",
         together(_interleaved("q"), _interleaved("k")),
-        "GGUF imported without undoing the q/k permutation",
+        origins.ROTARY_ROWS,
     ),
-    _defect(
-        "rope-theta-wrong", "F-A", "the rotary base is 10", set_rope_theta(10.0), "rope_theta default of another family"
-    ),
-    _defect(
-        "norm-epsilon-wrong", "G4", "the norm epsilon is 10", set_config(rms_norm_eps=10.0), "eps read from another key"
-    ),
-    _defect(
-        "layers-swapped", "F-A", "first and last layer are exchanged", _layer_swap, "layers sorted as text: 10 before 2"
-    ),
+    _defect("rope-theta-wrong", "F-A", "the rotary base is 10", set_rope_theta(10.0), origins.ROPE_BASE),
+    _defect("norm-epsilon-wrong", "G4", "the norm epsilon is 10", set_config(rms_norm_eps=10.0), origins.NORM_EPSILON),
+    _defect("layers-swapped", "F-A", "first and last layer are exchanged", exchange_layers, origins.LAYER_ORDER),
     _defect(
         "tensor-renamed",
         "G1",
@@ -339,6 +358,58 @@ DEFECTS: tuple[Defect, ...] = (
         "F-A",
         "special tokens are gone from the tokenizer",
         edit_json(TOKENIZER, _lose_added_tokens),
-        "lifecycle.md 1.1: stamp does not include added_tokens",
+        origins.ADDED_TOKENS,
+    ),
+    _defect("bias-lost", "G1", "a query bias is missing", drop(QUERY_BIAS), origins.BIASES_LOST),
+    _defect(
+        "norms-minus-one",
+        "I-4",
+        "one is taken from every attention norm",
+        in_every_layer(LAYER + ATTENTION_NORM, lambda name: add_to(name, -1.0)),
+        origins.NORM_PLUS_ONE,
+    ),
+    _defect("gate-and-up-swapped", "I-4", "gate and up projection are exchanged", swap(GATE, UP), origins.ROLES_MIXED),
+    _defect(
+        "precision-lost",
+        "I-4",
+        "the MLP was rounded to 8 bits and is stored as the source's type",
+        in_every_layer(LAYER + MLP_DOWN, lambda name: pass_through(name, "Q8_0")),
+        "weights of a quantised file published again as if they were the original",
+    ),
+    _defect(
+        "rope-scaling-added",
+        "G0",
+        "linear rotary scaling by 4 that the weights were not trained with",
+        edit_json("config.json", _scale_rotation),
+        origins.ROPE_SCALING,
+    ),
+    _defect("index-stale", "G0", "the index names shards of an earlier upload", leave_stale_index, origins.STALE_INDEX),
+    _defect(
+        "vocabulary-beyond-embedding",
+        "G1",
+        "a padding token was added without a row in the embedding",
+        _add_token_without_row,
+        origins.VOCABULARY_SIZE,
+    ),
+    _defect(
+        "generation-config-stale",
+        "I-5",
+        "generation_config.json ends with token 0",
+        edit_json(GENERATION, lambda document: document.update(eos_token_id=0)),
+        origins.WRONG_END,
+    ),
+    _defect(
+        "tokenizer-of-another-model",
+        "I-5",
+        "half of the vocabulary has other ids",
+        edit_json(TOKENIZER, _other_vocabulary),
+        origins.OTHER_TOKENIZER,
+    ),
+    _defect(
+        "chat-template-of-another-model",
+        "I-5",
+        "the chat template is another family's",
+        set_chat_template(OTHER_TEMPLATE),
+        origins.NO_TEMPLATE,
     ),
 )

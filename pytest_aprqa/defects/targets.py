@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 
-from pytest_aprqa.defects.declarations import edit_apr, end_rows, set_config
+from pytest_aprqa.defects.declarations import (
+    TOKENIZER,
+    TOKENIZER_CONFIG,
+    edit_apr,
+    edit_json,
+    end_rows,
+    set_config,
+)
 from pytest_aprqa.defects.errors import DefectNotApplicableError
 from pytest_aprqa.defects.stored_tensors import Floats, change_values, is_apr, stored_name
-from pytest_aprqa.defects.tensor_operations import EMBEDDING, HEAD, duplicate
+from pytest_aprqa.defects.tensor_operations import EMBEDDING, HEAD, duplicate, swap_layers
 
 LAYER = "model.layers.{layer}."
 FIRST = "model.layers.0."
 MLP_DOWN = "mlp.down_proj.weight"
+ATTENTION_NORM, MLP_NORM = "input_layernorm.weight", "post_attention_layernorm.weight"
+GATE, UP, QUERY_BIAS = FIRST + "mlp.gate_proj.weight", FIRST + "mlp.up_proj.weight", FIRST + "self_attn.q_proj.bias"
 END_ROW_FACTOR = 1000.0
 GGUF_HEAD = "output.weight"
 ATTENTION_OUT = "self_attn.o_proj.weight"
@@ -22,7 +32,14 @@ ENDLESS_TEMPLATE = (
     "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}"
     "{% endfor %}{% endfor %}{% endfor %}{{ messages[0]['content'] }}"
 )
+OTHER_TEMPLATE = "{% for message in messages %}[INST] {{ message['content'] }} [/INST]{% endfor %}"
 RAISING_TEMPLATE = "{{ raise_exception('Conversation roles must alternate user/assistant') }}"
+
+
+def other_tokenizer(tokens: list[str]) -> list[str]:
+    """The same tokens, the first half of them under other ids: a vocabulary of another training."""
+    half = len(tokens) // 2
+    return tokens[:half][::-1] + tokens[half:]
 
 
 def output_head(path: Path) -> str:
@@ -32,6 +49,12 @@ def output_head(path: Path) -> str:
     except DefectNotApplicableError:
         return EMBEDDING
     return HEAD
+
+
+def exchange_layers(path: Path) -> None:
+    """Exchange the matrices of the first and the last layer that have one shape in both."""
+    for role in (ATTENTION_OUT, MLP_DOWN, "mlp.up_proj.weight", "mlp.gate_proj.weight"):
+        swap_layers(LAYER + role)(path)
 
 
 def untie_head(path: Path) -> None:
@@ -44,6 +67,27 @@ def untie_head(path: Path) -> None:
         duplicate(EMBEDDING, GGUF_HEAD)(path)
     elif is_apr(path):
         edit_apr(lambda metadata: metadata.pop("tied_embeddings", None))(path)
+
+
+def separate_head(folder: Path) -> None:
+    """Give a source folder with a tied head its own one that differs from the embedding, and declare it."""
+    if output_head(folder) == EMBEDDING:
+        duplicate(EMBEDDING, HEAD)(folder)
+        change_values(folder, HEAD, lambda values: values * np.float32(0.5))
+    set_config(tie_word_embeddings=False)(folder)
+
+
+def add_bos(folder: Path) -> None:
+    """Make the tokenizer of a source folder put its first end token before every text, and say so."""
+    row = end_rows(folder)[0]
+    document = json.loads((folder / TOKENIZER).read_text(encoding="utf-8"))
+    name = next(token["content"] for token in document["added_tokens"] if token["id"] == row)
+    special = {name: {"id": name, "ids": [row], "tokens": [name]}}
+    first = [{"SpecialToken": {"id": name, "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]
+    pair = [*first, {"Sequence": {"id": "B", "type_id": 1}}]
+    rule = {"type": "TemplateProcessing", "single": first, "pair": pair, "special_tokens": special}
+    edit_json(TOKENIZER, lambda tokenizer: tokenizer.update(post_processor=rule))(folder)
+    edit_json(TOKENIZER_CONFIG, lambda config: config.update(add_bos_token=True, bos_token=name))(folder)
 
 
 def end_at_once(path: Path) -> None:

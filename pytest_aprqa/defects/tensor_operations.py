@@ -19,6 +19,7 @@ from pytest_aprqa.defects.stored_tensors import (
     stored_name,
     weight_file,
 )
+from pytest_aprqa.formats import codecs
 
 Operation = Callable[[Path], None]
 Floats = NDArray[np.float32]
@@ -67,6 +68,21 @@ def scale(name: str, factor: float) -> Operation:
     return lambda path: change_values(path, name, lambda values: values * np.float32(factor))
 
 
+def add_to(name: str, amount: float) -> Operation:
+    """Add `amount` to every element of a tensor."""
+    return lambda path: change_values(path, name, lambda values: values + np.float32(amount))
+
+
+def pass_through(name: str, dtype: str) -> Operation:
+    """Round the values as `dtype` does and store them in the type they had: the loss stays, the label is gone."""
+
+    def change(values: Floats) -> Floats:
+        raw = np.frombuffer(codecs.encode(dtype, values), dtype=np.uint8)
+        return np.array(codecs.decode(dtype, raw, values.shape))
+
+    return lambda path: change_values(path, name, change)
+
+
 def roll_rows(name: str, shift: int) -> Operation:
     """Move every row of a matrix by `shift` places, the last ones to the front."""
     return lambda path: change_values(path, name, lambda values: np.roll(values, shift, axis=0))
@@ -98,20 +114,10 @@ def convert(name: str, dtype: str) -> Operation:
     def change(tensor: StoredTensor) -> StoredTensor:
         if tensor.dtype == dtype:
             raise DefectNotApplicableError(name, f"convert to {dtype}", "the tensor has this type already")
-        return replace(tensor, dtype=dtype).with_values(tensor.values())
-
-    return _on_tensor(name, change)
-
-
-def swap_halves_of_scales(name: str) -> Operation:
-    """Swap the two bytes of every Q8_0 block scale, as a writer of the other byte order would."""
-
-    def change(tensor: StoredTensor) -> StoredTensor:
-        if tensor.dtype != "Q8_0":
-            raise DefectNotApplicableError(name, "byte-swapped scales", "the tensor is not Q8_0")
-        blocks = np.frombuffer(tensor.data, dtype=np.uint8).reshape(-1, 34).copy()
-        blocks[:, [0, 1]] = blocks[:, [1, 0]]
-        return replace(tensor, data=blocks.tobytes())
+        try:
+            return replace(tensor, dtype=dtype).with_values(tensor.values())
+        except ValueError as error:
+            raise DefectNotApplicableError(name, f"convert to {dtype}", str(error)) from None
 
     return _on_tensor(name, change)
 

@@ -13,6 +13,7 @@ Line = tuple[str, dict[str, bool]]
 
 KILLED, WRONG_CAUSE, SURVIVED, NOT_APPLICABLE = "killed", "wrong cause", "survived", "not applicable"
 UNSEEN = (WRONG_CAUSE, SURVIVED, "error")
+PLACEHOLDERS = {"{category}": r"A\d"}  # of gate ids, and what may stand there
 GOOD, BAD, CAUTION, STRONG = {"green": True}, {"red": True}, {"yellow": True}, {"bold": True}
 
 
@@ -47,10 +48,9 @@ def matrix_document(results: Iterable[Mapping[str, Any]], gates: Sequence[Mappin
 
 def same_gate(pattern: str, gate: str) -> bool:
     """True when a gate id seen in evidence belongs to the mark `pattern` (`F-{category}-001` covers F-A1-001)."""
-    before, found, after = pattern.partition("{category}")
-    if not found:
-        return pattern == gate
-    return len(gate) == len(before) + len(after) + 2 and gate.startswith(before) and gate.endswith(after)
+    parts = re.split(r"(\{\w+\})", pattern)
+    words = (PLACEHOLDERS.get(part, ".+") if part.startswith("{") else re.escape(part) for part in parts)
+    return re.fullmatch("".join(words), gate) is not None
 
 
 def refuting_gates(defect: Mapping[str, Any]) -> list[str]:

@@ -1,0 +1,80 @@
+"""Clean models under `--falsify`: the base in each format, and random small models; no gate may refute one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_aprqa.falsify_bases import GROUND_TRUTH, QUANTISATION, link_source
+from pytest_aprqa.falsify_item import CleanModelRejected, FalsifyItem
+from pytest_aprqa.falsify_verdict import ERROR, rejection_text
+
+FORMATS = (GROUND_TRUTH, "apr", "gguf")
+TYPE_LABELS = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
+
+
+class CleanItem(FalsifyItem):
+    """`falsify[clean-gguf]`, `falsify[clean-0007]`: passes when no gate refutes a model without a defect."""
+
+    def __init__(self, *, seed: int | None = None, format_name: str = "", dtype: str = "", **keywords: Any) -> None:
+        super().__init__(**keywords)
+        self.seed, self.format_name, self.dtype = seed, format_name, dtype
+        self.extra_keyword_matches.add("clean")
+
+    def runtest(self) -> None:
+        """Run the checks on the clean model: its files by all checks, random models by those without an engine."""
+        from pytest_aprqa.falsify_checks import attempts
+        from pytest_aprqa.lifecycle.errors import LifecycleError
+
+        started = time.perf_counter()
+        self.result = {"kind": "clean", "name": self.label, "verdict": ERROR}
+        formats = FORMATS if self.seed is not None else (self.format_name,)
+        with self.copy_folder() as folder:
+            try:
+                dtype = self._make(folder)
+            except LifecycleError as error:
+                self.result["verdict"] = "not tried"
+                pytest.skip(f"this model has no such file: {error}")
+            model = self.model_at(folder, formats, dtype)
+            tried = list(attempts(self, model, formats, before_engine=lambda: self.seed is None))
+        refuted = [attempt for attempt in tried if attempt.refuted]
+        ran = sorted({attempt.gate for attempt in tried if attempt.outcome != "Skipped"})
+        self.result |= {
+            "verdict": "rejected" if refuted else "accepted" if ran else "not tried",
+            "gates": ran,
+            "rejected_by": [{"gate": one.gate, "check": one.check, "cause": one.cause} for one in refuted],
+            "seconds": round(time.perf_counter() - started, 3),
+        }
+        if refuted or not ran:
+            raise CleanModelRejected(rejection_text(self.result))
+
+    @property
+    def label(self) -> str:
+        """The part of the node id in brackets."""
+        return self.name.partition("[")[2].removesuffix("]")
+
+    def _make(self, folder: Path) -> str:
+        """Make the clean model in `folder`; the label of its type."""
+        from pytest_aprqa.lifecycle.cache import cache_folder
+        from pytest_aprqa.lifecycle.derive import derive
+
+        if self.seed is not None:
+            return _random_model(folder, self.seed)
+        link_source(self.base.folder, folder)
+        if self.format_name != GROUND_TRUTH:
+            made = derive(self.base.folder, self.format_name, cache=cache_folder(), dtype=self.dtype or None)
+            shutil.copyfile(made.path, folder / f"model.{self.format_name}")
+        return self.dtype or QUANTISATION
+
+
+def _random_model(folder: Path, seed: int) -> str:
+    from pytest_aprqa.random_models import random_model_folder  # type: ignore[import-untyped]
+
+    made = random_model_folder(folder, seed)
+    declared = json.loads((made / "config.json").read_text(encoding="utf-8")).get("torch_dtype")
+    return TYPE_LABELS.get(str(declared), QUANTISATION)

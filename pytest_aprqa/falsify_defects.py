@@ -1,0 +1,122 @@
+"""The defects under `--falsify`: seeded into a copy of an artifact, or a fault of the engine; killed = passed."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_aprqa.falsify_bases import (
+    GROUND_TRUTH,
+    PROMPTS,
+    QUANTISATION,
+    TIMEOUT_MS,
+    link_source,
+    plant,
+)
+from pytest_aprqa.falsify_item import DefectSurvived, FalsifyItem
+from pytest_aprqa.falsify_verdict import ERROR, KILLED, NOT_APPLICABLE, is_answered, judged, survival_text
+
+if TYPE_CHECKING:
+    from pytest_aprqa.defects.defect import Defect
+    from pytest_aprqa.falsify_checks import Attempt
+    from pytest_aprqa.falsify_faults import Fault
+
+
+ALL_MODALITIES = ("run", "chat", "serve")
+# A minimum that no engine reaches which sleeps before each answer, and every other engine does.
+SPEED_ASKED = {"enabled": True, "warmup": 0, "measure": 2, "assertions": {"min_throughput_cpu": 1000}}
+
+
+class DefectItem(FalsifyItem):
+    """`falsify[gguf-tensor-scaled]`: passes when an expected gate refutes the copy and names the right cause."""
+
+    def __init__(self, *, defect: Defect, **keywords: Any) -> None:
+        super().__init__(**keywords)
+        from pytest_aprqa.defects.expectations import expectation_of
+
+        self.defect = defect
+        self.expected = expectation_of(defect.name)
+        self.extra_keyword_matches.update({"defect", defect.format, defect.gateway})
+
+    def runtest(self) -> None:
+        """Seed the defect into a copy and run the checks until one names it."""
+        from pytest_aprqa.defects.errors import DefectNotApplicableError
+        from pytest_aprqa.lifecycle.cache import cache_folder
+        from pytest_aprqa.lifecycle.errors import LifecycleError
+
+        started = time.perf_counter()
+        self.result = {"kind": "defect", **self.defect.to_json(), "base": "", "verdict": ERROR}
+        with self.copy_folder() as folder:
+            self.result["base"] = self.base.note
+            try:
+                truth = plant(self.defect, self.base, folder, cache_folder())
+            except (DefectNotApplicableError, LifecycleError) as error:
+                self.result |= {"verdict": NOT_APPLICABLE, "cause": str(getattr(error, "problem", error))}
+                pytest.skip(f"not applicable to this model: {self.result['cause']}")
+            tried = self._try(folder, truth)
+        self.result |= judged(tried, self.expected, folder) | {"seconds": round(time.perf_counter() - started, 3)}
+        if self.result["verdict"] != KILLED:
+            raise DefectSurvived(survival_text(self.result))
+
+    def _try(self, folder: Path, truth: Path | None) -> list[Attempt]:
+        """Checks without an engine all run (they cost little); the others until one is right, or all on demand."""
+        from pytest_aprqa.falsify_checks import attempts
+        from pytest_aprqa.options import option_or_ini
+
+        everything = bool(option_or_ini(self.config, "--falsify-all-gates"))
+        defect = self.defect
+        dtype = defect.base or QUANTISATION
+        model = self.model_at(
+            folder,
+            (defect.format,),
+            dtype,
+            prompts=defect.prompts or PROMPTS,
+            timeout_ms=TIMEOUT_MS if defect.prompts is None else TIMEOUT_MS // 2,
+            against=truth,
+        )
+        model.derived = defect.format if defect.derived else None
+        tried: list[Attempt] = []
+
+        def open_question() -> bool:
+            return everything or not is_answered(tried, self.expected)
+
+        for attempt in attempts(self, model, (defect.format,), before_engine=open_question):
+            tried.append(attempt)
+        return tried
+
+
+class FaultItem(FalsifyItem):
+    """`falsify[engine-drifts]`: passes when the expected gate refutes the engine and names its fault."""
+
+    def __init__(self, *, fault: Fault, **keywords: Any) -> None:
+        super().__init__(**keywords)
+        self.fault = fault
+        self.extra_keyword_matches.update({"defect", "engine"})
+
+    def runtest(self) -> None:
+        """Run the expected gate's checks on the clean base, with the engine that has the fault."""
+        from pytest_aprqa.falsify_checks import attempts
+
+        started = time.perf_counter()
+        self.result = {"kind": "defect", **self.fault.to_json(), "base": self.base.note, "verdict": ERROR}
+        expected = self.fault.expected
+        with self.copy_folder() as folder:
+            link_source(self.base.folder, folder)
+            model = self.model_at(folder, (GROUND_TRUTH,), QUANTISATION, modalities=ALL_MODALITIES, profile=SPEED_ASKED)
+            model.settings = with_engine(model.settings, self.fault.target)
+            tried = list(attempts(self, model, (GROUND_TRUTH,), before_engine=lambda: True, gates=expected.gates))
+        self.result |= judged(tried, expected, folder) | {"seconds": round(time.perf_counter() - started, 3)}
+        if self.result["verdict"] != KILLED:
+            raise DefectSurvived(survival_text(self.result))
+
+
+def with_engine(settings: Any, target: str) -> Any:
+    """The settings with one engine for every format: `target` is `module:Class`."""
+    from pytest_aprqa.engines.plugins import EnginePlugin
+
+    plugin = EnginePlugin("misbehaving", target)
+    return dataclasses.replace(settings, engine=(plugin.name,), plugins=(plugin,))

@@ -1,0 +1,119 @@
+"""The faults of engines and servers that the checks of behaviour must name, each with where it was seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pytest_aprqa.defects.expectations import Expectation
+
+ENGINE = "pytest_aprqa.misbehaving_engine"
+NO_FAULT = "no-fault"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault: `name` with the prefix `engine-` is the item; `expected` what must name it."""
+
+    name: str
+    title: str
+    origin: str
+    expected: Expectation
+
+    @property
+    def target(self) -> str:
+        """The engine with this fault, as an engine plugin names it."""
+        return f"{ENGINE}:{self.name.replace('-', '_')}"
+
+    def to_json(self) -> dict[str, str]:
+        """The fields that a defect of an artifact has too."""
+        fields = {"name": f"engine-{self.name}", "title": self.title, "origin": self.origin}
+        return {**fields, "format": "engine", "gateway": self.expected.gates[0]}
+
+
+def _fault(name: str, gate: str, words: str, title: str, origin: str) -> Fault:
+    return Fault(name, title, origin, Expectation((gate,), words))
+
+
+TRUNCATION = "ollama/ollama#3839, #8099: prompts beyond the context are cut without a word"
+STREAM = "maximhq/bifrost#597, anomalyco/opencode#43379: pieces or the end of a stream are missing"
+PROTOCOL = "measured: servers that count as healthy by their status alone"
+
+FAULTS: tuple[Fault, ...] = (
+    _fault(
+        "rounds-weights",
+        "F-CONTRACT-I1-001",
+        r"differ from the reference.*token \d+",
+        "the engine computes with weights rounded to 2 bits",
+        "measured: apr 0.72.3 serves SafeTensors from a 4-bit copy without a word",
+    ),
+    _fault(
+        "drifts",
+        "F-STAB-001",
+        "again",
+        "the same greedy request gives another answer each time",
+        "ollama/ollama#586, vllm-project/vllm#6719: temperature 0 is not deterministic",
+    ),
+    _fault(
+        "depends-on-the-batch",
+        "F-STAB-001",
+        "alone",
+        "an answer depends on what else is in the batch",
+        "ggml-org/llama.cpp#7052, #6950, jundot/omlx#3476: greedy output depends on the batch",
+    ),
+    _fault(
+        "broken-by-an-empty-prompt",
+        "F-EDGE-001",
+        "does not answer after an empty prompt",
+        "an empty prompt breaks the engine",
+        "measured: state left behind by a request that failed",
+    ),
+    _fault("cuts-long-prompts", "F-EDGE-002", "cut without a word", "long prompts are cut silently", TRUNCATION),
+    _fault(
+        "refuses-without-a-limit", "F-EDGE-002", "does not name the limit", "a refusal that names no limit", TRUNCATION
+    ),
+    _fault(
+        "unicode-lost",
+        "F-EDGE-003",
+        "the model was shown",
+        "characters beyond ASCII do not reach the model",
+        "measured: apr 0.72.3, one prompt has other ids in other modalities",
+    ),
+    _fault(
+        "ignores-the-token-limit",
+        "F-EDGE-004",
+        r"max_tokens 1: \d+ new tokens",
+        "more tokens than max_tokens",
+        "ggml-org/llama.cpp#4047, ollama/ollama#18575: more tokens than asked for",
+    ),
+    _fault("slow", "F-PERF-001", "tok/s < ", "decoding is slower than the playbook allows", "measured: process start"),
+    _fault("health-says-503", "F-HTTP-002", "GET /health: status 503", "/health answers 503", PROTOCOL),
+    _fault("lists-no-model", "F-HTTP-002", "lists no model", "/v1/models is empty", PROTOCOL),
+    _fault("stream-loses-a-piece", "F-HTTP-010", "streamed .*, whole", "a piece of the stream is lost", STREAM),
+    _fault("stream-without-an-end", "F-HTTP-010", r"without data: \[DONE\]", "the stream has no end", STREAM),
+    _fault(
+        "usage-counts-nothing",
+        "F-HTTP-010",
+        "no completion token",
+        "usage counts no completion token",
+        "anomalyco/opencode#43379: usage and content do not agree",
+    ),
+    _fault(
+        "bad-request-is-200",
+        "F-HTTP-017",
+        "status 200",
+        "bad requests are answered with 200",
+        "measured: apr 0.72.3, qa and profile end with 0 where nothing was checked",
+    ),
+    _fault(
+        "server-adds-a-space",
+        "F-MODALITY-001",
+        "prompt ids",
+        "the server puts a space before the prompt",
+        "ggml-org/llama.cpp#6734: main and server answer the same prompt differently",
+    ),
+)
+# What the engine without a fault must be accepted by: every gate that a fault of the stand-in engine trips, but speed,
+# which is asked too high on purpose, and I-1, which a stand-in cannot hold.
+UNFAULTED_GATES = tuple(
+    dict.fromkeys(g for f in FAULTS for g in f.expected.gates if g not in ("F-PERF-001", "F-CONTRACT-I1-001"))
+)

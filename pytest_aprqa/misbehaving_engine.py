@@ -1,0 +1,201 @@
+"""Engines with one fault each, for `--falsify`: what proves that the checks of behaviour can fail.
+
+They run in the engine's child process, behind the real host and the real server. `module:fault_name` makes one.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from pytest_aprqa.engines.errors import EngineError
+from pytest_aprqa.engines.protocol import (
+    EngineDescription,
+    GenerationRequest,
+    GenerationResult,
+    Progress,
+    TokenSink,
+)
+from pytest_aprqa.models.artifact import Artifact, OpenArtifact, open_artifact
+
+ANSWER = "4 is the answer to that question, I am sure."
+SLOW_S = 0.2
+ROUNDED_STEPS = 1.0  # steps between zero and the largest weight of a row: what 2 bits hold
+CARELESS = "rounds_weights"
+
+
+def __getattr__(name: str) -> Any:
+    """The engine with the fault `name`; "no_fault" has none."""
+    if name.startswith("_"):
+        raise AttributeError(name)
+    if name == CARELESS:
+        return _careless_engine
+    return functools.partial(MisbehavingEngine, fault=name)
+
+
+class MisbehavingEngine:
+    """An engine without a model: it answers every prompt with one sentence, sanely, but for its fault."""
+
+    def __init__(self, threads: int | None = None, backend: str = "cpu", fault: str = "no_fault") -> None:
+        self._fault = fault
+        self._calls = 0
+        self._broken = False
+        self._context: Any = None
+        self._file: OpenArtifact | None = None
+        _put_before_server(fault)
+
+    def load(self, artifact: Artifact, progress: Progress) -> EngineDescription:
+        """Open the artifact for its tokenizer; the weights are not read."""
+        self.close()
+        self._context = open_artifact(artifact)
+        self._file = self._context.__enter__()
+        return self.describe()
+
+    def describe(self) -> EngineDescription:
+        """What it is, frankly."""
+        return EngineDescription("misbehaving", "1", "cpu", "none", 1)
+
+    def close(self) -> None:
+        """Close the artifact."""
+        if self._context is not None:
+            self._context.__exit__(None, None, None)
+            self._context = None
+
+    def logits(self, ids: Sequence[int]) -> Any:
+        """It has no logits. Raises EngineError."""
+        raise EngineError("an engine without a model has no logits")
+
+    def generate(
+        self, requests: Sequence[GenerationRequest], progress: Progress, on_token: TokenSink | None = None
+    ) -> list[GenerationResult]:
+        """The sentence, or what the fault makes of it. Raises EngineError for a prompt beyond the context."""
+        self._calls += 1
+        return [self._one(request, len(requests), on_token) for request in requests]
+
+    def _one(self, request: GenerationRequest, batch: int, on_token: TokenSink | None) -> GenerationResult:
+        assert self._file is not None
+        tokenizer = self._file.tokenizer
+        ids = self._prompt_ids(request)
+        new = tokenizer.encode(self._text(batch))
+        if self._fault != "ignores_the_token_limit":
+            new = new[: request.max_new_tokens]
+        if self._fault == "slow":
+            time.sleep(SLOW_S)
+        if on_token is not None:
+            for token in new:
+                on_token(tokenizer.decode([token]), [token])
+        return GenerationResult(request.key, tokenizer.decode(new), ids, new, "stop", 0.01, 0.001)
+
+    def _prompt_ids(self, request: GenerationRequest) -> list[int]:
+        assert self._file is not None
+        prompt = str(request.messages[-1]["content"]) if request.messages else request.prompt
+        if self._fault == "unicode_lost":
+            prompt = prompt.encode("ascii", "replace").decode()
+        if self._fault == "broken_by_an_empty_prompt" and not prompt:
+            self._broken = True
+        ids = self._file.tokenizer.encode(prompt)
+        limit = self._file.config.max_position_embeddings
+        if len(ids) > limit:
+            if self._fault == "refuses_without_a_limit":
+                raise EngineError("the prompt is too long")
+            if self._fault != "cuts_long_prompts":
+                raise EngineError(f"the prompt has {len(ids)} tokens, the context has {limit}")
+        return ids[-limit:]
+
+    def _text(self, batch: int) -> str:
+        if self._broken:
+            return ""
+        if self._fault == "depends_on_the_batch" and batch > 1:
+            return f"5 {ANSWER}"
+        return f"{self._calls} {ANSWER}" if self._fault == "drifts" else ANSWER
+
+
+def _careless_engine(threads: int | None = None, backend: str = "cpu") -> Any:
+    """The torch engine over weights that it rounds to 2 bits without a word."""
+    from pytest_aprqa.engines.torch_engine import TorchEngine
+
+    class CarelessEngine(TorchEngine):
+        def load(self, artifact: Artifact, progress: Progress) -> EngineDescription:
+            import torch
+
+            description = super().load(artifact, progress)
+            with torch.no_grad():
+                for weight in self._model.parameters():
+                    if weight.dim() > 1:
+                        step = weight.abs().amax(dim=1, keepdim=True).clamp_min(1e-12) / ROUNDED_STEPS
+                        weight.copy_((weight / step).round() * step)
+            return description
+
+    return CarelessEngine(threads)
+
+
+class BrokenProxy:
+    """ASGI in front of the real server: faults of a server, or of a proxy before it."""
+
+    def __init__(self, app: Any, fault: str) -> None:
+        self._app = app
+        self._fault = fault
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Pass everything on, changed as the fault wants it."""
+        path, pieces = scope.get("path", ""), 0
+
+        async def changed_receive() -> Any:
+            return self._request(await receive())
+
+        async def changed_send(message: Any) -> None:
+            nonlocal pieces
+            pieces += message.get("body", b"").startswith(b"data:")
+            await send(self._response(message, path, pieces))
+
+        await self._app(scope, changed_receive, changed_send)
+
+    def _request(self, message: Any) -> Any:
+        if self._fault == "server_adds_a_space" and message["type"] == "http.request" and message["body"]:
+            body = _json_or_none(message["body"])
+            if isinstance(body, dict) and isinstance(body.get("prompt"), str):
+                return message | {"body": json.dumps(body | {"prompt": " " + body["prompt"]}).encode()}
+        return message
+
+    def _response(self, message: Any, path: str, pieces: int) -> Any:
+        body = message.get("body", b"")
+        if message["type"] == "http.response.start":
+            return message | {"status": self._status(message["status"], path)}
+        if self._fault == "lists_no_model" and path == "/v1/models":
+            return message | {"body": b'{"data": []}'.ljust(len(body))}
+        if self._fault == "stream_loses_a_piece" and pieces == 3 and body.startswith(b"data:"):
+            return message | {"body": b""}
+        if self._fault == "stream_without_an_end" and b"[DONE]" in body:
+            return message | {"body": body.replace(b"data: [DONE]", b": end      ")}
+        if self._fault == "usage_counts_nothing" and body.startswith(b"{") and b'"usage"' in body:
+            answer = json.loads(body)
+            answer["usage"]["completion_tokens"] = 0
+            return message | {"body": json.dumps(answer, separators=(",", ":")).encode().ljust(len(body))}
+        return message
+
+    def _status(self, status: int, path: str) -> int:
+        if self._fault == "health_says_503" and path == "/health":
+            return 503
+        return 200 if self._fault == "bad_request_is_200" and 400 <= status < 500 else status
+
+
+def _json_or_none(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except ValueError:
+        return None
+
+
+def _put_before_server(fault: str) -> None:
+    """Put the proxy before every server that this process makes. Called in the engine's child process only."""
+    from pytest_aprqa.engines import server
+
+    real = server.make_app
+
+    def make_app(*arguments: Any, **keywords: Any) -> Any:
+        return BrokenProxy(real(*arguments, **keywords), fault)
+
+    server.make_app = make_app

@@ -80,17 +80,6 @@ def round_half_away(values: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(np.sign(values) * (whole + np.floor(2 * (np.abs(values) - whole))))
 
 
-def encode_q8_0(rows: Floats) -> Bytes:
-    """(blocks, 32) float32 -> (blocks, 34): scale = max|x| / 127, code = round(x / scale), as ggml's reference."""
-    scale = (np.abs(rows).max(axis=1, keepdims=True) / np.float32(127)).astype(np.float32)
-    with np.errstate(divide="ignore", over="ignore"):
-        inverse = np.float32(1) / scale
-    # A scale too small to invert is 0 in binary16 as well: the block is then all zeros.
-    codes = round_half_away(rows * np.where(np.isfinite(inverse), inverse, np.float32(0))).astype(np.int8)
-    halves = scale.astype("<f2").view(np.uint8)
-    return np.concatenate([halves, codes.view(np.uint8)], axis=1)
-
-
 def encode_apr_q8(values: Floats) -> bytes:
     """Flat float32 -> f32 scale (max|x| / 127, 1 when all zero) and one signed byte per element; empty -> no bytes."""
     if values.size == 0:
@@ -142,4 +131,3 @@ DECODERS: Final[dict[str, Callable[[Bytes], Floats]]] = {
     "Q8_0": decode_q8_0,
     "APR_Q4": decode_apr_q4,
 }
-ENCODERS: Final[dict[str, Callable[[Floats], Bytes]]] = {"Q8_0": encode_q8_0}

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_aprqa.formats import block_quants, k_quants, table_quants
+from pytest_aprqa.formats import block_encoders, block_quants, k_quants, table_quants
 from pytest_aprqa.formats.blocks import BLOCKS, QUANTISED, element_count, tensor_nbytes
 
 __all__ = ["BLOCKS", "DECODABLE", "ENCODABLE", "QUANTISED", "decode", "decode_pieces", "encode", "tensor_nbytes"]
@@ -33,11 +33,10 @@ _SCALARS: Final[dict[str, str]] = {
     "U64": "<u8",
     "BOOL": "<u1",
 }
-#: largest code times the largest binary16 scale
-_LARGEST: Final = {"Q8_0": 127 * 65504.0, "APR_Q4": 7 * 65504.0}
+_LARGEST: Final = block_encoders.LARGEST | {"APR_Q4": 7 * block_encoders.LARGEST_HALF, "APR_Q8": 3.4028235e38}
 _DECODERS: Final = block_quants.DECODERS | k_quants.DECODERS | table_quants.DECODERS
 DECODABLE: Final = frozenset({*_SCALARS, "BF16", "F8_E4M3", "F8_E5M2", "APR_Q8", *_DECODERS})
-ENCODABLE: Final = frozenset({*_SCALARS, "BF16", "APR_Q4", "APR_Q8", *block_quants.ENCODERS})
+ENCODABLE: Final = frozenset({*_SCALARS, "BF16", "APR_Q4", "APR_Q8", *block_encoders.ENCODERS})
 
 
 def decode(dtype: str, raw: Bytes, shape: Sequence[int]) -> Floats:
@@ -63,7 +62,8 @@ def decode_pieces(dtype: str, raw: Bytes, shape: Sequence[int], elements: int = 
 
 
 def encode(dtype: str, values: NDArray[Any]) -> bytes:
-    """VALUES -> bytes of DTYPE. Halves round to nearest even, overflow to infinity; Q8_0 is ggml's reference rule.
+    """VALUES -> bytes of DTYPE. Halves round to nearest even, overflow to infinity; Q8_0 is ggml's reference rule,
+    the other block types are searched for the least squared error.
 
     ValueError: no encoder for the type, rows that do not fill whole blocks (APR_Q4 pads the last one), or values that a
     block scale cannot hold (NaN, infinite, too large for a binary16 scale).
@@ -73,14 +73,14 @@ def encode(dtype: str, values: NDArray[Any]) -> bytes:
     if dtype in _SCALARS:
         with np.errstate(over="ignore", invalid="ignore"):
             return np.ascontiguousarray(values).astype(_SCALARS[dtype]).tobytes()
+    if dtype not in ENCODABLE:
+        raise ValueError(f"cannot encode {dtype}; encodable types are {', '.join(sorted(ENCODABLE))}")
     floats = np.ascontiguousarray(values, dtype=np.float32)
-    limit = _LARGEST.get(dtype, np.inf)
-    if not np.isfinite(floats).all() or (floats.size and np.abs(floats).max() > limit):
+    limit = _LARGEST[dtype]
+    if floats.size and not max(floats.max(), -floats.min()) <= limit:  # NaN compares as false
         raise ValueError(f"{dtype} holds finite values up to {limit:.0f} only: store the tensor as F32")
     if dtype == "APR_Q8":
         return block_quants.encode_apr_q8(floats.reshape(-1))
-    if dtype not in ENCODABLE:
-        raise ValueError(f"cannot encode {dtype}; encodable types are {', '.join(sorted(ENCODABLE))}")
     flat = floats.reshape(-1)
     width = BLOCKS[dtype][0]
     if dtype == "APR_Q4":
@@ -88,7 +88,7 @@ def encode(dtype: str, values: NDArray[Any]) -> bytes:
         return block_quants.encode_apr_q4(flat.reshape(-1, width), floats.size)
     if floats.size and floats.shape[-1] % width:
         raise ValueError(f"{dtype} needs rows of a multiple of {width} elements, found {floats.shape[-1]}")
-    return block_quants.ENCODERS[dtype](flat.reshape(-1, width)).tobytes()
+    return block_encoders.encode_blocks(dtype, flat.reshape(-1, width)).tobytes()
 
 
 def to_bfloat16(values: NDArray[Any]) -> NDArray[np.uint16]:

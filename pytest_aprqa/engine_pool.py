@@ -83,7 +83,7 @@ class LoadedEngine:
     @property
     def one_by_one(self) -> bool:
         """The engine takes one prompt at a time: the time limit of a scenario holds for each of them."""
-        return bool(self.description is not None and self.description.details.get("one_process_per_prompt"))
+        return bool(self.description is not None and self.description.details.get("one_at_a_time"))
 
     def logits(self, ids: Sequence[int]) -> Any:
         """float32 logits of shape (len(ids), vocabulary) for token ids, teacher-forced. Errors as `generate`."""

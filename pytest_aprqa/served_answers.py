@@ -22,14 +22,15 @@ def ask_server(engine: LoadedEngine, scenarios: Sequence[Scenario], answers: Cel
     from pytest_aprqa.engines.errors import EngineCrashed, EngineError, EngineTimeout
 
     client: httpx.Client | None = None
-    model: str | None = None
+    fields: dict[str, Any] = {}
     try:
         for position, scenario in enumerate(scenarios):
             try:
                 if client is None:
                     client = http_client(engine)
-                    model = served_model(client)
-                answers.results[scenario.key] = complete(client, scenario, stream=position % 2 == 1, model=model)
+                    fields = request_fields(engine, client)
+                stream = position % 2 == 1
+                answers.results[scenario.key] = complete(client, scenario, stream=stream, fields=fields)
             except (httpx.HTTPError, EngineError) as error:
                 failure = _failure(engine, error)
                 answers.failures[scenario.key] = failure
@@ -80,7 +81,16 @@ def _failure(engine: LoadedEngine, error: Exception) -> Exception:
     return error
 
 
-def complete(client: httpx.Client, scenario: Scenario, *, stream: bool, model: str | None = None) -> GenerationResult:
+def request_fields(engine: LoadedEngine, client: httpx.Client) -> dict[str, Any]:
+    """What this server needs in every request: the name of its model, and the word not to punish repetition."""
+    name = served_model(client)
+    neutral: dict[str, Any] = engine.description.details.get("neutral_fields") or {}
+    return neutral | ({"model": name} if name else {})
+
+
+def complete(
+    client: httpx.Client, scenario: Scenario, *, stream: bool, fields: dict[str, Any] | None = None
+) -> GenerationResult:
     """One raw completion over HTTP. Raises EngineError for a status other than 200 or a body of another shape."""
     from pytest_aprqa.engines.protocol import GenerationResult
 
@@ -90,7 +100,7 @@ def complete(client: httpx.Client, scenario: Scenario, *, stream: bool, model: s
         "temperature": scenario.temperature,
         "seed": scenario.seed,
         "stream": stream,
-    } | ({"model": model} if model else {})
+    } | (fields or {})
     usage: Any = None
     started = time.monotonic()
     first: float | None = None

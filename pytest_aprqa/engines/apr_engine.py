@@ -57,7 +57,7 @@ class AprEngine:
                 "program": str(program.path),
                 "commit": program.commit,
                 "form": "0.72.3" if program.new else "older",
-                "one_process_per_prompt": True,
+                "one_at_a_time": True,
                 "tells_prompt_ids": False,
                 "prompt_tokens_of_hello": result.prompt_tokens,
             },

@@ -122,7 +122,7 @@ def test_server_answers_and_is_gone_afterwards(
     url = host.serve(LIMIT_S)
     request = type("Scenario", (), {"key": "k", "prompt": PROMPTS[0], "max_tokens": 4, "temperature": 0.0, "seed": 0})
     with httpx.Client(base_url=url, timeout=LIMIT_S) as client:
-        whole, streamed = (complete(client, request, stream=stream, model="m") for stream in (False, True))
+        whole, streamed = (complete(client, request, stream=stream, fields={"model": "m"}) for stream in (False, True))
     assert whole.text == streamed.text
     assert whole.prompt_tokens == streamed.prompt_tokens
     host.close()

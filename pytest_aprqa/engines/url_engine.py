@@ -1,0 +1,273 @@
+"""Any OpenAI-compatible server as an engine: completions, chat, streaming; ids and log-probabilities where told."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from pytest_aprqa.engines.engine_key import KEY_VARIABLE, key_headers, without_key
+from pytest_aprqa.engines.errors import EngineError, EngineUnavailable
+from pytest_aprqa.engines.protocol import EngineDescription, GenerationRequest, GenerationResult, Progress, TokenSink
+
+if TYPE_CHECKING:
+    from pytest_aprqa.models.artifact import Artifact
+
+PATIENCE_S = 600.0  # of one request; the caller's own time limit is shorter and ends this process
+CONNECT_S = 10.0
+LARGEST_ANSWER = 16 << 20  # bytes
+SHOWN = 200  # characters of a refusal
+# Said where the server takes it: some punish repetition unless told otherwise, and greedy is not greedy then.
+NEUTRAL = {"repeat_penalty": 1.0}
+# Where servers tell the ids of a text: (route, field of the request, field of the answer).
+TOKENIZERS = (
+    ("/tokenize", "text", "token_ids"),  # apr serve
+    ("/tokenize", "content", "tokens"),  # llama.cpp's own server
+    ("/tokenize", "prompt", "tokens"),  # vLLM
+    ("/extras/tokenize", "input", "tokens"),  # llama-cpp-python
+)
+
+
+class UrlEngine:
+    """Asks the server at `url`. What it serves is its own affair: no file is loaded and none can be checked."""
+
+    def __init__(self, url: str, backend: str = "cpu", threads: int | None = None) -> None:
+        self._url = url
+        self._backend = backend
+        self._client = httpx.Client(
+            base_url=url,
+            headers=key_headers(),
+            timeout=httpx.Timeout(PATIENCE_S, connect=CONNECT_S),
+            verify=url.startswith("https:"),
+        )
+        self._model: str | None = None
+        self._neutral: dict[str, float] = {}
+        self._description: EngineDescription | None = None
+
+    def load(self, artifact: Artifact, progress: Progress) -> EngineDescription:
+        """Find the server and its model. EngineUnavailable: nobody there, or the key is refused."""
+        progress("asking the server", 0, 1)
+        try:
+            listed = self._client.get("/v1/models")
+        except httpx.HTTPError as error:
+            raise EngineUnavailable(f"no server at {self._url}: {_one_line(error)}") from None
+        if listed.status_code in (401, 403):
+            raise EngineUnavailable(
+                f"the server at {self._url} refuses the key of {KEY_VARIABLE} (status {listed.status_code})"
+            )
+        self._model = _first_model(listed)
+        health = self._health()
+        told = health.get("compute_mode")
+        self._neutral = NEUTRAL if self._asked_once(**NEUTRAL) is not None else {}
+        choice = self._asked_once(logprobs=1) or {}
+        self._description = EngineDescription(
+            name="url",
+            version=str(health.get("version") or listed.headers.get("server") or "not told"),
+            backend=("cpu" if str(told).startswith("cpu") else "gpu") if told else self._backend,
+            dtype="not told",
+            threads=0,
+            details={
+                "url": self._url,
+                "model": self._model,
+                "architecture": self._model,
+                "backend_told": told is not None,
+                "served_engine": health.get("engine"),
+                "one_at_a_time": True,
+                "neutral_fields": dict(self._neutral),
+                "logprobs": bool(choice.get("logprobs")),
+            },
+        )
+        progress("asking the server", 1, 1)
+        return self._description
+
+    def describe(self) -> EngineDescription:
+        """The server. EngineError before `load`."""
+        if self._description is None:
+            raise EngineError("no server is asked yet")
+        return self._description
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def serve(self, port: int | None = None) -> str:
+        """Address of the server: it runs already."""
+        return self._url
+
+    def server_problem(self) -> EngineError | None:
+        """The server is not ours to watch."""
+        return None
+
+    def generate(
+        self, requests: Sequence[GenerationRequest], progress: Progress, on_token: TokenSink | None = None
+    ) -> list[GenerationResult]:
+        """Results in the order of the requests; a refused one has `error`. With `on_token` the answer is streamed."""
+        self.describe()
+        results = []
+        for number, request in enumerate(requests, 1):
+            started = time.monotonic()
+            try:
+                if request.max_new_tokens < 1:
+                    raise EngineError(f"max_new_tokens: found {request.max_new_tokens}, limit at least 1")
+                result = self._streamed(request, on_token) if on_token is not None else self._whole(request)
+            except EngineError as error:
+                spent = time.monotonic() - started
+                result = GenerationResult(request.key, "", None, None, "error", spent, error=str(error))
+            results.append(result)
+            progress("prompts", number, len(requests))
+        return results
+
+    def logits(self, ids: Sequence[int]) -> Any:
+        """Servers tell no logits: EngineUnavailable."""
+        raise EngineUnavailable("logits: a server does not tell them; use the torch or the llama engine")
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a raw prompt from the server's tokenizer. EngineUnavailable where it has no such route."""
+        for route, field, told in TOKENIZERS:
+            try:
+                answer = self._client.post(route, json={"model": self._model, field: text})
+                ids = answer.json().get(told) if answer.status_code == 200 else None
+            except (httpx.HTTPError, ValueError, AttributeError):
+                continue
+            if isinstance(ids, list) and all(type(i) is int for i in ids):
+                return ids
+        raise EngineUnavailable(f"encode: the server at {self._url} does not tell ids of a text")
+
+    # -- requests ------------------------------------------------------------------------------------------------------
+
+    def _health(self) -> dict[str, Any]:
+        try:
+            body = self._client.get("/health").json()
+        except (httpx.HTTPError, ValueError):
+            return {}
+        return body if isinstance(body, dict) else {}
+
+    def _asked_once(self, **fields: Any) -> dict[str, Any] | None:
+        """The choice of a completion of one token with these fields; None where the server refuses them."""
+        body = {"model": self._model, "prompt": "a", "max_tokens": 1, "temperature": 0} | fields
+        try:
+            answer = self._client.post("/v1/completions", json=body)
+            choice = answer.json()["choices"][0] if answer.status_code == 200 else None
+        except (httpx.HTTPError, ValueError, LookupError, TypeError):
+            return None
+        return choice if isinstance(choice, dict) else None
+
+    def _body(self, request: GenerationRequest) -> tuple[str, dict[str, Any]]:
+        body: dict[str, Any] = {"max_tokens": request.max_new_tokens, "temperature": request.temperature}
+        body |= {"seed": request.seed, **self._neutral}
+        if self._model is not None:
+            body["model"] = self._model
+        if request.mode == "chat":
+            body["messages"] = request.messages or [{"role": "user", "content": request.prompt}]
+            return "/v1/chat/completions", body
+        return "/v1/completions", body | {"prompt": request.prompt}
+
+    def _whole(self, request: GenerationRequest) -> GenerationResult:
+        path, body = self._body(request)
+        started = time.monotonic()
+        with self._posted(path, body) as response:
+            data = b""
+            for piece in response.iter_bytes():
+                data += piece
+                if len(data) > LARGEST_ANSWER:
+                    raise EngineError(f"server: POST {path}: the answer is larger than {LARGEST_ANSWER} bytes")
+        try:
+            answer = json.loads(data)
+            choice = answer["choices"][0]
+            text = choice["message"]["content"] if request.mode == "chat" else choice["text"]
+        except (ValueError, LookupError, TypeError):
+            shown = data[:SHOWN].decode("utf-8", errors="replace")
+            raise EngineError(without_key(f"server: POST {path}: no answer in {shown!r}")) from None
+        return _result(request, text or "", choice, answer.get("usage"), time.monotonic() - started, None)
+
+    def _streamed(self, request: GenerationRequest, on_token: TokenSink) -> GenerationResult:
+        path, body = self._body(request)
+        started = time.monotonic()
+        first: float | None = None
+        choice: dict[str, Any] = {}
+        text, usage, ids = "", None, None
+        with self._posted(path, body | {"stream": True}) as response:
+            for chunk in _chunks(response, path):
+                usage = chunk.get("usage") or usage
+                for part in chunk.get("choices") or []:
+                    piece = (part.get("delta") or {}).get("content") if request.mode == "chat" else part.get("text")
+                    choice |= {name: value for name, value in part.items() if value is not None}
+                    if part.get("token_ids") is not None:
+                        ids = (ids or []) + part["token_ids"]
+                    if piece or part.get("token_ids"):
+                        first = first if first is not None else time.monotonic() - started
+                        text += piece or ""
+                        on_token(piece or "", part.get("token_ids") or [])
+        choice["token_ids"] = ids
+        return _result(request, text, choice, usage, time.monotonic() - started, first)
+
+    @contextmanager
+    def _posted(self, path: str, body: dict[str, Any]) -> Iterator[httpx.Response]:
+        """The open answer of status 200; EngineError for every other one."""
+        try:
+            with self._client.stream("POST", path, json=body) as response:
+                if response.status_code != 200:
+                    response.read()
+                    text = f"server: POST {path}: status {response.status_code}: {response.text[:SHOWN]}"
+                    raise EngineError(without_key(" ".join(text.split())))
+                yield response
+        except httpx.HTTPError as error:
+            raise EngineError(f"server: POST {path}: {_one_line(error)}") from None
+
+
+def _result(
+    request: GenerationRequest,
+    text: str,
+    choice: dict[str, Any],
+    usage: Any,
+    seconds: float,
+    first: float | None,
+) -> GenerationResult:
+    counted = usage.get("prompt_tokens") if isinstance(usage, dict) else None
+    return GenerationResult(
+        key=request.key,
+        text=text,
+        prompt_ids=choice.get("prompt_token_ids"),
+        new_ids=choice.get("token_ids"),
+        finish_reason=choice.get("finish_reason") or "none",
+        seconds=seconds,
+        first_token_seconds=first,
+        prompt_tokens=counted if type(counted) is int else None,
+    )
+
+
+def _chunks(response: httpx.Response, path: str) -> Iterator[dict[str, Any]]:
+    read = 0
+    for line in response.iter_lines():
+        read += len(line)
+        if read > LARGEST_ANSWER:
+            raise EngineError(f"server: POST {path}: the stream is larger than {LARGEST_ANSWER} characters")
+        if not line.startswith("data:"):
+            continue
+        data = line.removeprefix("data:").strip()
+        if data == "[DONE]":
+            return
+        try:
+            chunk = json.loads(data)
+        except ValueError:
+            raise EngineError(without_key(f"server: POST {path}: a chunk is not JSON: {data[:80]!r}")) from None
+        if not isinstance(chunk, dict) or chunk.get("error"):
+            raise EngineError(without_key(f"server: POST {path}: {str(chunk)[:SHOWN]}"))
+        yield chunk
+    raise EngineError(f"server: POST {path}: the stream ended without data: [DONE]")
+
+
+def _first_model(listed: httpx.Response) -> str | None:
+    try:
+        name = listed.json()["data"][0]["id"]
+    except (ValueError, LookupError, TypeError):
+        return None
+    return name if isinstance(name, str) else None
+
+
+def _one_line(error: Exception) -> str:
+    return without_key(" ".join(f"{type(error).__name__}: {error}".split())[:SHOWN])

@@ -23,6 +23,7 @@ FAILED, USAGE, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 # name -> (module, what `aprqa --help` says)
 COMMANDS: dict[str, tuple[str, str]] = {
     "check": ("pytest_aprqa.cli.check", "Try to refute that a file is the model of a SafeTensors folder."),
+    "compare": ("pytest_aprqa.cli.compare", "Compare two runs: what got better, what got worse."),
     "defects": ("pytest_aprqa.cli.defects", "List seeded defects, or break a copy of a model with one."),
     "derive": ("pytest_aprqa.cli.derive", "Make the GGUF or APR form of a SafeTensors model."),
     "diagnose-conversion": (
@@ -33,9 +34,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "pytest_aprqa.cli.inspect",
         "Show what a model file declares: tensors, types, configuration, tokenizer.",
     ),
+    "readme-sync": ("pytest_aprqa.cli.readme_sync", "Write the table of the registry into a README."),
     "report": ("pytest_aprqa.cli.report", "Rebuild the reports of a run from its evidence."),
     "run": ("pytest_aprqa.cli.run", "Run a playbook (pytest --playbook)."),
     "score": ("pytest_aprqa.cli.score", "Compute the model qualification score of recorded evidence."),
+    "tickets": ("pytest_aprqa.cli.tickets", "Make tickets of the failures of a run."),
     "validate-contract": (
         "pytest_aprqa.cli.validate_contract",
         "Check shapes and bytes against the tensor layout contract.",

@@ -12,7 +12,7 @@ def write_atomically(path: Path, text: str) -> None:
     """Write TEXT as UTF-8 to PATH. A reader sees the old file or the new one. OSError: disk full, not writable."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())

@@ -10,13 +10,18 @@ from pathlib import Path
 
 import click
 
+_FALLBACKS_SHOWN = 3
 _STEPS_SHOWN = 20  # progress is printed at most about this often per stage when it goes to a file
 
 
 @click.command()
 @click.argument("source", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--format", "format_name", type=click.Choice(["gguf", "apr"]), required=True, help="Format to make.")
-@click.option("--dtype", help="Stored type: native (default), f32, f16, bf16; for GGUF also q8_0.")
+@click.option(
+    "--dtype",
+    help="Stored type: native (default), f32, f16, bf16; for GGUF q8_0, q4_0, q4_1, q5_0, q5_1, q4_k, q5_k, q6_k; "
+    "for APR q8, q4, q4_k, q6_k.",
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="New file; without it the cached one is named.")
 @click.option("--force", is_flag=True, help="Replace an existing output file.")
 def command(source: Path, format_name: str, dtype: str | None, output: Path | None, force: bool) -> None:
@@ -32,11 +37,28 @@ def command(source: Path, format_name: str, dtype: str | None, output: Path | No
     if output is not None and output.exists() and not force:
         raise click.ClickException(f"{output}: exists already; name a new file or add --force")
     artifact = derive(source, format_name, cache=cache_folder(), dtype=dtype, progress=_Progress())
+    _name_fallbacks(artifact.path, dtype)
     path = artifact.path
     if output is not None:
         _copy_whole(artifact.path, output)
         path = output
     click.echo(f"{path} ({path.stat().st_size} bytes, sha256 {artifact.sha256})")
+
+
+def _name_fallbacks(path: Path, dtype: str | None) -> None:
+    """Say on standard error which matrices are not of the quantised type that was asked for: never in silence."""
+    from pytest_aprqa.formats.codecs import QUANTISED
+    from pytest_aprqa.formats.opening import open_tensor_file
+
+    with open_tensor_file(path) as file:
+        wanted = {dtype.upper(), f"APR_{dtype.upper()}"} & QUANTISED if dtype else set()
+        matrices = [entry for entry in file.entries.values() if len(entry.shape) > 1]
+        others = [entry for entry in matrices if wanted and entry.dtype not in wanted]
+    if others:
+        shown = ", ".join(f"{entry.name} {entry.dtype}" for entry in others[:_FALLBACKS_SHOWN])
+        more = f" and {len(others) - _FALLBACKS_SHOWN} more" if len(others) > _FALLBACKS_SHOWN else ""
+        what = f"{len(others)} of {len(matrices)} matrices are not {dtype}, their rows are not whole blocks"
+        click.echo(f"warning: {what}: {shown}{more}", err=True)
 
 
 def _copy_whole(source: Path, target: Path) -> None:

@@ -14,7 +14,7 @@ from pytest_aprqa.lifecycle.to_gguf import write_gguf_from
 from pytest_aprqa.models.artifact import Artifact
 
 # Raise the number whenever a conversion writes other bytes for the same source: old cache entries are then not used.
-CONVERTER = "pytest-aprqa/1"
+CONVERTER = "pytest-aprqa/2"
 
 _WRITERS = {"apr": write_apr_from, "gguf": write_gguf_from}
 
@@ -29,9 +29,10 @@ def derive(
 ) -> Artifact:
     """Artifact of `format` ("apr" or "gguf") made from the SafeTensors model in `source_folder`, origin "derived".
 
-    `dtype`: native (default), f32, f16, bf16; for GGUF also q8_0, for APR q8, q4, q4_k and q6_k. `progress(what, bytes
-    done, bytes in all)`. Safe to call from several processes at once: one converts, the others wait and read. Raises
-    LifecycleError, FormatError (weights) or ModelError (config, tokenizer).
+    `dtype`: native (default), f32, f16, bf16; for GGUF also q8_0, q4_0, q4_1, q5_0, q5_1, q4_k, q5_k and q6_k,
+    for APR q8, q4, q4_k and q6_k. `progress(what, bytes done, bytes in all)`. Safe to call from several processes at
+    once: one converts, the others wait and read. Raises LifecycleError, FormatError (weights) or ModelError (config,
+    tokenizer).
     """
     if format not in DTYPES:
         raise LifecycleError(source_folder, "format", "cannot be derived", found=format, limit=" | ".join(DTYPES))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_aprqa.formats import codecs
 from pytest_aprqa.formats.gguf_writer import write_gguf
 from pytest_aprqa.formats.names import gguf_name
 from pytest_aprqa.formats.permutation import permute_rows
@@ -26,7 +27,11 @@ ARCHITECTURES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3"
 # Families whose q and k rows llama.cpp stores interleaved (adjacent pairs rotate together).
 PERMUTED = ("llama", "mistral")
 # general.file_type: the type most matrices have (public GGUF specification, enum llama_ftype).
-FILE_TYPES = {"F32": 0, "F16": 1, "Q8_0": 7, "BF16": 32}
+# A pure K type is nearest to the "S" recipe of its name, which mixes in least.
+FILE_TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q5_0": 8, "Q5_1": 9, "Q4_K": 14, "Q5_K": 16}
+FILE_TYPES |= {"Q6_K": 18, "BF16": 32}
+# Metadata of our own, only where some matrix is not of the type that was asked for: "NAME: STORED instead of ASKED".
+FALLBACK_KEY = "aprqa.type_fallbacks"
 
 PlannedTensor = tuple[str, TensorEntry, str, int | None]
 
@@ -34,8 +39,8 @@ PlannedTensor = tuple[str, TensorEntry, str, int | None]
 def write_gguf_from(source: Source, target: Path, *, dtype: str = "native", progress: Progress | None = None) -> None:
     """Write `source` as GGUF to `target`. `progress(tensor name, bytes done, bytes in all)` is called per tensor.
 
-    A tied head is not written; q/k rows of Llama families are permuted. Raises LifecycleError for a family or a tensor
-    name that GGUF has no place for.
+    `dtype` is one of tensor_types.DTYPES["gguf"]. A tied head is not written; q/k rows of Llama families are permuted.
+    Raises LifecycleError for a family or a tensor name that GGUF has no place for, and for values `dtype` cannot hold.
     """
     architecture = ARCHITECTURES.get(source.config.architecture)
     if architecture is None:
@@ -47,7 +52,7 @@ def write_gguf_from(source: Source, target: Path, *, dtype: str = "native", prog
             limit=", ".join(ARCHITECTURES),
         )
     plan = _plan(source, dtype)
-    metadata = _metadata(source, architecture, vocabulary_of(source), plan)
+    metadata = _metadata(source, architecture, vocabulary_of(source), plan) + _fallback_keys(plan, dtype)
     count = TensorProgress(progress, sum(entry.nbytes for _, entry, _, _ in plan))
 
     def payload(name: str, entry: TensorEntry, kind: str, heads: int | None) -> NDArray[np.uint8]:
@@ -79,6 +84,19 @@ def _plan(source: Source, dtype: str) -> list[PlannedTensor]:
             )
         plan.append((stored, entry, target_dtype(source.weights.path, entry, dtype), _permuted_heads(source, name)))
     return plan
+
+
+def _fallback_keys(plan: list[PlannedTensor], dtype: str) -> list[tuple[str, Any, str]]:
+    """The record of matrices whose rows are not whole blocks of the type that was asked for."""
+    wanted = dtype.upper()
+    if wanted not in codecs.QUANTISED:
+        return []
+    rows = [
+        f"{name}: {kind} instead of {wanted}: rows of {entry.shape[-1]} are not whole blocks"
+        for name, entry, kind, _ in plan
+        if len(entry.shape) > 1 and kind != wanted
+    ]
+    return [(FALLBACK_KEY, rows, "array[string]")] if rows else []
 
 
 def _permuted_heads(source: Source, name: str) -> int | None:

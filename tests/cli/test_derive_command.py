@@ -45,3 +45,16 @@ def test_a_folder_without_a_model_is_one_line(tmp_path, capsys):
     message = capsys.readouterr().err
     assert message.startswith("error: ")
     assert message.count("\n") == 1
+
+
+def test_matrices_of_another_type_than_asked_are_named(random_qwen2_folder, tmp_path, capsys):
+    output = tmp_path / "out.gguf"
+    arguments = ["derive", str(random_qwen2_folder), "--format", "gguf", "-o", str(output), "--force"]
+    assert call([*arguments, "--dtype", "q4_k"]) == 0
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert message.startswith("warning: 22 of 22 matrices are not q4_k, their rows are not whole blocks: ")
+    assert "token_embd.weight Q5_0, " in message
+    assert message.endswith(" and 19 more")
+    for dtype in ("q8_0", "f16", "native"):
+        assert call([*arguments, "--dtype", dtype]) == 0
+        assert "warning" not in capsys.readouterr().err

@@ -101,6 +101,8 @@ def test_matrices_keep_their_type_and_vectors_are_f32(folder: Path, format_name:
         ("gguf", "f32", "F32"),
         ("gguf", "f16", "F16"),
         ("gguf", "q8_0", "Q8_0"),
+        ("gguf", "q4_0", "Q4_0"),
+        ("gguf", "q5_1", "Q5_1"),
     ],
 )
 def test_requested_type_is_written(
@@ -111,10 +113,12 @@ def test_requested_type_is_written(
         kinds = {entry.dtype for entry in derived.file.entries.values() if len(entry.shape) > 1}
         assert kinds == {kind}
         name = "model.layers.1.self_attn.q_proj.weight"
-        limit = 0.02 if dtype == "q8_0" else 0.001
+        limit = {"q8_0": 0.02, "q4_0": 0.1, "q5_1": 0.05}.get(dtype, 0.001)
         np.testing.assert_allclose(derived.tensors.read(name), source.tensors.read(name), atol=limit)
         if format_name == "gguf":
-            assert derived.file.metadata["general.file_type"] == {"F32": 0, "F16": 1, "Q8_0": 7}[kind]
+            codes = {"F32": 0, "F16": 1, "Q4_0": 2, "Q8_0": 7, "Q5_1": 9}
+            assert "aprqa.type_fallbacks" not in derived.file.metadata
+            assert derived.file.metadata["general.file_type"] == codes[kind]
 
 
 def test_q8_0_keeps_rows_that_do_not_fill_blocks_in_f16(tmp_path: Path) -> None:
@@ -123,6 +127,23 @@ def test_q8_0_keeps_rows_that_do_not_fill_blocks_in_f16(tmp_path: Path) -> None:
     with open_tensor_file(artifact.path) as file:
         assert file.entries["blk.0.ffn_down.weight"].dtype == "F16"
         assert file.entries["blk.0.ffn_up.weight"].dtype == "Q8_0"
+        named = file.metadata["aprqa.type_fallbacks"]
+    reason = "F16 instead of Q8_0: rows of 176 are not whole blocks"
+    assert named == [f"blk.{layer}.ffn_down.weight: {reason}" for layer in range(2)]
+
+
+@pytest.mark.parametrize(("dtype", "code"), [("q4_k", 14), ("q5_k", 16), ("q6_k", 18)])
+def test_k_types_are_stored_where_rows_allow_it(dtype: str, code: int, tmp_path: Path) -> None:
+    folder = write_random_llama(tmp_path / "m", changes={"intermediate_size": 512, "hidden_size": 256, "head_dim": 16})
+    artifact = derive(folder, "gguf", cache=tmp_path / "c", dtype=dtype)
+    with open_artifact(folder, "safetensors") as source, open_artifact(artifact, "gguf") as derived:
+        stored = {entry.name: entry.dtype for entry in derived.file.entries.values() if len(entry.shape) > 1}
+        fallbacks = {line.split(":")[0] for line in derived.file.metadata.get("aprqa.type_fallbacks", [])}
+        assert {name for name, kind in stored.items() if kind != dtype.upper()} == fallbacks
+        assert derived.file.metadata["general.file_type"] == code
+        for name in ("model.layers.1.self_attn.q_proj.weight", "model.layers.0.mlp.down_proj.weight"):
+            expected, found = source.tensors.read(name), derived.tensors.read(name)
+            assert ((found - expected) ** 2).sum() < 0.006 * (expected**2).sum()
 
 
 @pytest.mark.parametrize(("format_name", "dtype"), [("apr", "q8_0"), ("apr", "q5_k"), ("gguf", "q4"), ("gguf", "")])

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pytest_aprqa.formats import codecs
 from pytest_aprqa.formats.opening import open_tensor_file
 from pytest_aprqa.formats.tensor_file import TensorEntry
 from pytest_aprqa.lifecycle.errors import LifecycleError
@@ -47,6 +48,25 @@ def test_q8_0_needs_rows_of_whole_blocks(columns: int, expected: str) -> None:
     assert target_dtype(PATH, entry("F32", 4, columns), "q8_0") == expected
 
 
+@pytest.mark.parametrize(
+    ("columns", "dtype", "expected"),
+    [
+        (256, "q4_k", "Q4_K"),
+        (255, "q4_k", "F16"),
+        (288, "q4_k", "Q5_0"),
+        (512, "q5_k", "Q5_K"),
+        (480, "q5_k", "Q5_1"),
+        (768, "q6_k", "Q6_K"),
+        (32, "q6_k", "Q8_0"),
+        (48, "q6_k", "F16"),
+        (32, "q4_0", "Q4_0"),
+        (33, "q4_0", "F16"),
+    ],
+)
+def test_rows_that_are_not_whole_blocks_fall_back_as_llama_cpp_does(columns: int, dtype: str, expected: str) -> None:
+    assert target_dtype(PATH, entry("BF16", 4, columns), dtype) == expected
+
+
 @pytest.mark.parametrize("source", ["F8_E4M3", "I8"])
 def test_types_without_a_plain_value_are_refused(source: str) -> None:
     with pytest.raises(LifecycleError, match=f"found {source}"):
@@ -77,3 +97,22 @@ def test_infinite_values_of_the_source_stay_infinite(tmp_path: Path) -> None:
     write_plain_safetensors(path, {"w": np.array([[1.0, np.inf]], dtype=np.float32)}, "F32")
     with open_tensor_file(path) as file:
         assert np.isinf(encoded(file, file.entries["w"], "F16").view("<f2")).sum() == 1
+
+
+@pytest.mark.parametrize("kind", ["F32", "F16", "BF16", "Q8_0", "Q4_K", "Q6_K"])
+def test_a_tensor_of_many_pieces_is_encoded_as_one(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    values = np.random.default_rng(5).normal(0, 1, (700, 512)).astype(np.float32)
+    write_plain_safetensors(path, {"w": values, "v": values[0]}, "F32")
+    with open_tensor_file(path) as file:
+        for name, expected in (("w", values), ("v", values[:1])):
+            data = encoded(file, file.entries[name], kind)
+            assert data.shape[0] == expected.shape[0]
+            assert data.tobytes() == codecs.encode(kind, expected)
+
+
+def test_values_that_a_block_scale_cannot_hold_are_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    write_plain_safetensors(path, {"w": np.array([[1.0, np.nan] * 128], dtype=np.float32)}, "F32")
+    with open_tensor_file(path) as file, pytest.raises(LifecycleError, match="w: cannot be stored as Q4_K"):
+        encoded(file, file.entries["w"], "Q4_K")

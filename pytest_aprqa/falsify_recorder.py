@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_aprqa.falsify_items import FALSIFY_PROPERTY
+from pytest_aprqa.falsify_items import FALSIFY_PROPERTY, clean_models
 from pytest_aprqa.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ class FalsifyRecorder(Recorder):
 
     def __init__(self, config: pytest.Config) -> None:
         super().__init__(config)
+        clean_models(config)  # a usage error before anything is collected
         self.results: list[dict[str, Any]] = []
         self.matrix: dict[str, Any] | None = None
 

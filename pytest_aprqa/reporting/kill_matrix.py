@@ -94,14 +94,19 @@ def _totals(document: Document, width: int) -> list[Line]:
     if idle:
         lines.append((fitted(f"gates that kill nothing here: {', '.join(idle)}", max(width, 400)), CAUTION))
     lines.append(
-        (f"{killed} of {applicable} defects killed by a gate that names the right cause", _mark(killed == applicable))
+        (
+            f"{killed} of {applicable} defects killed by a gate that names the right cause",
+            _mark(0 < killed == applicable),
+        )
     )
-    lines.append((f"{len(clean['rejected'])} of {clean['tried']} clean models rejected", _mark(not clean["rejected"])))
+    untried = CAUTION if not clean["tried"] else BAD
+    text = f"{len(clean['rejected'])} of {clean['tried']} clean models rejected"
+    lines.append((text, _mark(clean["tried"] > 0 and not clean["rejected"], untried)))
     return lines
 
 
-def _mark(good: bool) -> dict[str, bool]:
-    return {**(GOOD if good else BAD), "bold": True}
+def _mark(good: bool, bad: dict[str, bool] = BAD) -> dict[str, bool]:
+    return {**(GOOD if good else bad), "bold": True}
 
 
 def _row(defect: Document, label: int, width: int, verbose: bool) -> str:

@@ -120,13 +120,29 @@ class TorchEngine:
 
     def logits(self, ids: Sequence[int]) -> numpy.ndarray:
         """float32 (len(ids), vocabulary) in one forward pass."""
+        array: numpy.ndarray = self._forced("logits", ids).logits[0].float().cpu().numpy()
+        return array
+
+    def hidden_states(self, ids: Sequence[int]) -> list[numpy.ndarray]:
+        """float32 (len(ids), hidden) each: after the embedding, then after each layer; the last one is normed."""
+        states = self._forced("hidden_states", ids, output_hidden_states=True).hidden_states
+        return [state[0].float().cpu().numpy() for state in states]
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a raw prompt by the tokenizer that the artifact declares."""
+        ids: list[int] = self._loaded().encode(text)
+        return ids
+
+    def _forced(self, what: str, ids: Sequence[int], **options: bool) -> Any:
+        """Output of one forward pass over given ids."""
         self._loaded()
         if not ids or len(ids) > self._context:
-            raise EngineError(f"logits: {len(ids)} ids, limit 1 to {self._context}")
+            raise EngineError(f"{what}: {len(ids)} ids, limit 1 to {self._context}")
+        rows = self._model.config.vocab_size
+        if not 0 <= min(ids) <= max(ids) < rows:
+            raise EngineError(f"{what}: found ids {min(ids)} to {max(ids)}, limit 0 to {rows - 1}")
         with torch.inference_mode():
-            output = self._model(input_ids=torch.tensor([list(ids)], device=self.device), use_cache=False)
-        array: numpy.ndarray = output.logits[0].float().cpu().numpy()
-        return array
+            return self._model(input_ids=torch.tensor([list(ids)], device=self.device), use_cache=False, **options)
 
     @property
     def context(self) -> int:

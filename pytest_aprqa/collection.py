@@ -27,6 +27,7 @@ SUITE_MODULES = (
     "pytest_aprqa.suite.test_data_quality",
     "pytest_aprqa.suite.test_contract_invariants",
     "pytest_aprqa.suite.test_answers",
+    "pytest_aprqa.suite.test_modalities",
     "pytest_aprqa.suite.test_serving",
     "pytest_aprqa.suite.test_stability",
     "pytest_aprqa.suite.test_edge_cases",

@@ -176,6 +176,7 @@ def generation_facts(result: Any) -> dict[str, Any]:
         },
         "generation": {
             "prompt_ids": result.prompt_ids,
+            "prompt_tokens": getattr(result, "prompt_length", None),
             "new_ids": new_ids,
             "finish_reason": result.finish_reason,
         },

@@ -1,0 +1,81 @@
+"""`aprqa playbook check|write`: check playbooks against schema and rules; write those of known models from facts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.group()
+def command() -> None:
+    """Check playbooks, or write them from the facts of published models."""
+
+
+@command.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+def check(paths: tuple[Path, ...]) -> int:
+    """Check PATHS: playbooks, or folders in which all `*.playbook.yaml` are checked, also below.
+
+    Every fault is one line with line, column and what to do; warnings do not fail. Exit code 1 when one is wrong.
+    """
+    from pytest_aprqa.playbooks.errors import PlaybookError
+    from pytest_aprqa.playbooks.loading import load_playbook
+    from pytest_aprqa.playbooks.lookup import SUFFIX
+    from pytest_aprqa.reporting.hostile_text import for_terminal
+
+    files = [file for path in paths for file in (sorted(path.rglob(f"*{SUFFIX}")) if path.is_dir() else [path])]
+    if not files:
+        raise click.ClickException(f"{', '.join(map(str, paths))}: no *{SUFFIX} here")
+    wrong = 0
+    for file in files:
+        try:
+            playbook = load_playbook(file)
+        except PlaybookError as error:
+            wrong += 1
+            for line in str(error).splitlines():
+                click.secho(for_terminal(line), fg="red")
+            continue
+        for warning in playbook.warnings:
+            click.echo(f"{file}: warning: {for_terminal(warning)}", err=True)
+    click.echo(f"{len(files) - wrong} of {len(files)} playbooks are right")
+    return int(wrong > 0)
+
+
+@command.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option(
+    "--facts",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of the fact tables; default: the packaged ones.",
+)
+@click.option(
+    "--check", "only_check", is_flag=True, help="Write nothing; exit code 1 when a file differs from the facts."
+)
+def write(folder: Path, facts: Path | None, only_check: bool) -> int:
+    """Write the playbooks of all known models into FOLDER (playbooks.csv and models.csv hold the facts)."""
+    from pytest_aprqa.models.bundled import bundled_folder
+    from pytest_aprqa.playbooks.facts import read_models, read_playbook_facts
+    from pytest_aprqa.playbooks.generator import playbook_text
+
+    tables = facts or bundled_folder() / "playbooks" / "facts"
+    models = read_models(tables / "models.csv")
+    differing = []
+    rows = read_playbook_facts(tables / "playbooks.csv")
+    for row in rows:
+        if row.hf_repo not in models:
+            raise click.ClickException(f"{tables / 'playbooks.csv'}: {row.file}: {row.hf_repo} is not in models.csv")
+        text = playbook_text(row, models[row.hf_repo])
+        path = folder / row.file
+        if path.is_file() and path.read_text(encoding="utf-8") == text:
+            continue
+        differing.append(row.file)
+        if not only_check:
+            folder.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+    if only_check and differing:
+        raise click.ClickException(
+            f"{folder}: {len(differing)} playbooks differ from the facts: {', '.join(differing[:5])}"
+        )
+    click.echo(f"{len(rows)} playbooks, {len(differing)} written")
+    return 0

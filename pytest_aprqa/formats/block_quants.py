@@ -106,14 +106,21 @@ def encode_apr_q4(rows: Floats, count: int) -> bytes:
 
 @cache
 def float8_table(dtype: str) -> Floats:
-    """The 256 values of F8_E4M3 (finite-only, 0x7f = NaN) or F8_E5M2, OCP 8-bit floating point specification 1.0."""
-    exponent_bits, bias = (4, 7) if dtype == "F8_E4M3" else (5, 15)
-    mantissa_bits = 7 - exponent_bits
+    """The 256 values of an 8-bit float type.
+
+    F8_E4M3 (finite only, 0x7f = NaN) and F8_E5M2: OCP 8-bit floating point specification 1.0. The FNUZ types have one
+    more of bias, no negative zero, no infinity, and 0x80 = NaN. F8_E8M0: powers of two, 0xff = NaN (OCP MX 1.0).
+    """
+    if dtype == "F8_E8M0":
+        return np.where(np.arange(256) == 255, np.nan, np.ldexp(1.0, np.arange(256) - 127)).astype(np.float32)
+    unsigned_zero = dtype.endswith("FNUZ")
+    exponent_bits, bias = (4, 7) if dtype.startswith("F8_E4M3") else (5, 15)
+    mantissa_bits, bias = 7 - exponent_bits, bias + unsigned_zero
     table = np.empty(256, np.float32)
     for code in range(256):
         exponent = (code >> mantissa_bits) & ((1 << exponent_bits) - 1)
         fraction = (code & ((1 << mantissa_bits) - 1)) / (1 << mantissa_bits)
-        if dtype == "F8_E4M3" and code & 0x7F == 0x7F:
+        if (unsigned_zero and code == 0x80) or (dtype == "F8_E4M3" and code & 0x7F == 0x7F):
             value = float("nan")
         elif dtype == "F8_E5M2" and exponent == 31:
             value = float("nan") if fraction else float("inf")

@@ -35,7 +35,8 @@ _SCALARS: Final[dict[str, str]] = {
 }
 _LARGEST: Final = block_encoders.LARGEST | {"APR_Q4": 7 * block_encoders.LARGEST_HALF, "APR_Q8": 3.4028235e38}
 _DECODERS: Final = block_quants.DECODERS | k_quants.DECODERS | table_quants.DECODERS
-DECODABLE: Final = frozenset({*_SCALARS, "BF16", "F8_E4M3", "F8_E5M2", "APR_Q8", *_DECODERS})
+_FLOAT8: Final = frozenset({"F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "F8_E8M0"})
+DECODABLE: Final = frozenset({*_SCALARS, *_FLOAT8, "BF16", "APR_Q8", *_DECODERS})
 ENCODABLE: Final = frozenset({*_SCALARS, "BF16", "APR_Q4", "APR_Q8", *block_encoders.ENCODERS})
 
 
@@ -161,7 +162,7 @@ def _blocks(dtype: str, blocks: Bytes) -> Floats:
 def _scalars(dtype: str, raw: Bytes) -> Floats:
     if dtype == "BF16":
         return from_bfloat16(raw.view("<u2"))
-    if dtype in ("F8_E4M3", "F8_E5M2"):
+    if dtype in _FLOAT8:
         return block_quants.float8_table(dtype)[raw]
     with np.errstate(over="ignore", invalid="ignore"):
         return raw.view(_SCALARS[dtype]).astype(np.float32)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pytest_aprqa.formats.atomic_file import replaced_atomically
-from pytest_aprqa.formats.blocks import BLOCKS, QUANTISED, tensor_nbytes
+from pytest_aprqa.formats.blocks import BLOCKS, QUANTISED, element_count, tensor_nbytes
 from pytest_aprqa.formats.errors import FormatError
 from pytest_aprqa.formats.json_text import parse_json_object
 from pytest_aprqa.formats.tensor_checks import check_tensor_name, checked_count
@@ -26,7 +26,9 @@ MAX_INDEX_BYTES: Final = 100_000_000
 MAX_NAME_BYTES: Final = 1024
 INDEX_NAME: Final = "model.safetensors.index.json"
 
-_DTYPES: Final = frozenset(BLOCKS) - QUANTISED
+#: several elements share a byte: only whole bytes can be stored
+_PACKED: Final = frozenset({"F4", "F6_E2M3", "F6_E3M2"})
+_DTYPES: Final = (frozenset(BLOCKS) - QUANTISED) | _PACKED
 _DOWNLOAD: Final = "the file is damaged or cut short: download it again"
 
 
@@ -157,12 +159,19 @@ def _read_field(path: Path, name: str, value: Any) -> _Field:
     begin, end = offsets
     if end < begin:
         raise FormatError(path, f"{where}.data_offsets", "end lies before begin", found=offsets)
-    checked_count(path, f"{where}.shape", shape)
+    _check_whole_bytes(path, name, dtype, checked_count(path, f"{where}.shape", shape))
     expected = tensor_nbytes(dtype, shape)
     if end - begin != expected:
         problem = f"{dtype} of shape {shape} takes {expected} bytes"
         raise FormatError(path, f"{where}.data_offsets", problem, found=end - begin, limit=expected)
     return _Field(name, dtype, tuple(shape), begin, end)
+
+
+def _check_whole_bytes(path: Path, name: str, dtype: str, count: int) -> None:
+    if dtype in _PACKED and count % BLOCKS[dtype][0]:
+        problem = f"{dtype} elements do not fill whole bytes"
+        limit = f"a multiple of {BLOCKS[dtype][0]}"
+        raise FormatError(path, f"tensor {name!r}.shape", problem, found=count, limit=limit)
 
 
 def _check_coverage(path: Path, fields: Sequence[_Field], size: int) -> None:
@@ -234,6 +243,7 @@ def write_safetensors(
         if dtype not in _DTYPES or name == "__metadata__":
             raise FormatError(target, f"tensor {name!r}", "cannot be stored in SafeTensors", found=dtype)
         sizes[name] = expected_nbytes(target, name, dtype, shape, MAX_NAME_BYTES)
+        _check_whole_bytes(target, name, dtype, element_count(shape))
         header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [position, position + sizes[name]]}
         position += sizes[name]
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode("utf-8")

@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "pytest_aprqa.cli.inspect",
         "Show what a model file declares: tensors, types, configuration, tokenizer.",
     ),
+    "lock-playbooks": ("pytest_aprqa.cli.lock_playbooks", "Write down the digests of all playbooks, or check them."),
     "playbook": ("pytest_aprqa.cli.playbook", "Check playbooks, or write those of known models."),
     "readme-sync": ("pytest_aprqa.cli.readme_sync", "Write the table of the registry into a README."),
     "report": ("pytest_aprqa.cli.report", "Rebuild the reports of a run from its evidence."),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_aprqa.collection import PlaybookFile, drop_empty_blocks, target_of
+from pytest_aprqa.conversions import CONVERSION_ARGUMENT
 from pytest_aprqa.engine_pool import EnginePool
 from pytest_aprqa.item_evidence import EVIDENCE_PROPERTY
 from pytest_aprqa.marks import claim_of
@@ -124,18 +125,19 @@ def attempts(
     *,
     before_engine: Callable[[], bool],
     gates: Collection[str] | None = None,
-) -> Iterator[Attempt]:
+    conversions: bool = False,
+) -> Generator[Attempt, None, None]:
     """Run the checks of `formats` on `model` below `item`, one by one, those without an engine first.
 
     `before_engine` is asked before each check that loads the model; where it says False, the rest is left out.
-    `gates` names the only gates to try, with engines that no other copy uses.
+    `gates` names the only gates to try, with engines that no other copy uses; `conversions` adds the conversion edges.
     """
     config = item.config
     outer = config.stash[RUN_STATE]
     state = CopyState(outer, model, own_engines=gates is not None)
     config.stash[RUN_STATE] = state
     try:
-        checks = _checks_below(item, model.playbook, set(formats))
+        checks = _checks_below(item, model.playbook, set(formats), conversions=conversions)
         if gates is not None:
             checks = [check for check in checks if claim_of(check).gate_id in gates]
         state.remember_selection(checks)
@@ -153,11 +155,22 @@ def needs_engine(check: pytest.Item) -> bool:
     return "engine" in getattr(check, "fixturenames", ())
 
 
-def _checks_below(item: pytest.Item, playbook: Playbook, formats: set[str]) -> list[pytest.Item]:
-    """The suite's checks of `formats` by cost; checks of the whole playbook have no copy to judge."""
+def _checks_below(item: pytest.Item, playbook: Playbook, formats: set[str], *, conversions: bool) -> list[pytest.Item]:
+    """The suite's checks of `formats`, by cost; checks of the whole playbook have no copy to judge.
+
+    Conversions start from a copy and judge our converters: they are kept where `conversions` asks for them.
+    """
     found = list(_items_of(CopyFile.below(item, playbook)))
     drop_empty_blocks(found)
-    kept = [check for check in found if (target := target_of(check)) is not None and target.format in formats]
+    kept = []
+    for check in found:
+        target = target_of(check)
+        if target is None:
+            callspec = getattr(check, "callspec", None)
+            if conversions and callspec is not None and CONVERSION_ARGUMENT in callspec.params:
+                kept.append(check)
+        elif target.format in formats:
+            kept.append(check)
     return sorted(kept, key=needs_engine)
 
 

@@ -41,7 +41,11 @@ class CleanItem(FalsifyItem):
                 self.result["verdict"] = "not tried"
                 pytest.skip(f"this model has no such file: {error}")
             model = self.model_at(folder, formats, dtype)
-            tried = list(attempts(self, model, formats, before_engine=lambda: self.seed is None))
+            tried = list(
+                attempts(
+                    self, model, formats, before_engine=lambda: self.seed is None, conversions=self.seed is not None
+                )
+            )
         refuted = [attempt for attempt in tried if attempt.refuted]
         ran = sorted({attempt.gate for attempt in tried if attempt.outcome != "Skipped"})
         self.result |= {

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,7 @@ from pytest_aprqa.falsify_bases import (
     link_source,
     plant,
 )
+from pytest_aprqa.falsify_faults import CONVERSIONS
 from pytest_aprqa.falsify_item import DefectSurvived, FalsifyItem
 from pytest_aprqa.falsify_verdict import ERROR, KILLED, NOT_APPLICABLE, is_answered, judged, survival_text
 
@@ -112,6 +115,61 @@ class FaultItem(FalsifyItem):
         self.result |= judged(tried, expected, folder) | {"seconds": round(time.perf_counter() - started, 3)}
         if self.result["verdict"] != KILLED:
             raise DefectSurvived(survival_text(self.result))
+
+
+class ConverterItem(FalsifyItem):
+    """`falsify[converter-gguf-tensor-scaled]`: a conversion must name what our own converter does wrong."""
+
+    def __init__(self, *, defect: Defect, words: str, **keywords: Any) -> None:
+        super().__init__(**keywords)
+        from pytest_aprqa.defects.expectations import Expectation
+
+        self.defect = defect
+        self.expected = Expectation(("F-CONV-*",), words)
+        self.extra_keyword_matches.update({"defect", "converter"})
+
+    def runtest(self) -> None:
+        """Run the conversions of the clean base until one names what the converter breaks in each file it writes."""
+        from pytest_aprqa.falsify_checks import attempts
+
+        started = time.perf_counter()
+        fields = self.defect.to_json() | {"name": f"converter-{self.defect.name}", "format": "converter"}
+        fields["title"] = f"our converter: {self.defect.title}"
+        self.result = {"kind": "defect", **fields, "base": self.base.note, "verdict": ERROR}
+        tried: list[Attempt] = []
+        with self.copy_folder() as folder, broken_converter(self.defect):
+            link_source(self.base.folder, folder)
+            formats = (GROUND_TRUTH, self.defect.format)
+            model = self.model_at(folder, formats, QUANTISATION)
+            going = attempts(self, model, formats, before_engine=lambda: False, gates=(CONVERSIONS,), conversions=True)
+            with contextlib.closing(going):
+                for attempt in going:
+                    tried.append(attempt)
+                    if is_answered(tried, self.expected):
+                        break
+        self.result |= judged(tried, self.expected, folder) | {"seconds": round(time.perf_counter() - started, 3)}
+        if self.result["verdict"] != KILLED:
+            raise DefectSurvived(survival_text(self.result))
+
+
+@contextlib.contextmanager
+def broken_converter(defect: Defect) -> Iterator[None]:
+    """Every file of the defect's format that a conversion writes in this process meanwhile has the defect."""
+    from pytest_aprqa.lifecycle import conversion_paths
+
+    real = conversion_paths.convert_once
+
+    def convert_once(start: Path, step: str, folder: Path, **options: Any) -> Path:
+        made = real(start, step, folder, **options)
+        if step == defect.format:
+            defect.operation(made)
+        return made
+
+    conversion_paths.convert_once = convert_once
+    try:
+        yield
+    finally:
+        conversion_paths.convert_once = real
 
 
 def with_engine(settings: Any, target: str) -> Any:

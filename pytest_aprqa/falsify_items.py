@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_aprqa.falsify_bases import GROUND_TRUTH
 from pytest_aprqa.falsify_clean import FORMATS, CleanItem
-from pytest_aprqa.falsify_defects import DefectItem, FaultItem
-from pytest_aprqa.falsify_faults import FAULTS
+from pytest_aprqa.falsify_defects import ConverterItem, DefectItem, FaultItem
+from pytest_aprqa.falsify_faults import CONVERTER_DEFECTS, FAULTS
 from pytest_aprqa.falsify_item import FalsifyItem
 from pytest_aprqa.falsify_verdict import ERROR, LONGEST_CAUSE
 
@@ -38,6 +39,10 @@ def items_of(file: PlaybookFile) -> Iterator[FalsifyItem]:
             yield DefectItem.from_parent(file, name=f"falsify[{defect.name}]", defect=defect)
     for fault in FAULTS:
         yield FaultItem.from_parent(file, name=f"falsify[engine-{fault.name}]", fault=fault)
+    for name, words in CONVERTER_DEFECTS.items():
+        defect = DEFECTS[name]
+        if {GROUND_TRUTH, defect.format} <= set(formats):
+            yield ConverterItem.from_parent(file, name=f"falsify[converter-{name}]", defect=defect, words=words)
     for seed in range(clean_models(file.config)):
         yield CleanItem.from_parent(file, name=f"falsify[clean-{seed:04}]", seed=seed)
 

@@ -68,7 +68,9 @@ class FalsifyRecorder(Recorder):
 
         terminalreporter.section("kill matrix", sep="=")
         width = self.config.get_terminal_writer().fullwidth
-        for text, markup in matrix_lines(self.matrix, width, verbose=self.config.option.verbose > 0):
+        for text, markup in matrix_lines(
+            self.matrix, width, verbose=self.config.option.verbose > 0, whole=not self.partial
+        ):
             terminalreporter.write_line(text, **markup)
         if self.refusal:
             terminalreporter.write_line(self.refusal, red=True)

@@ -72,6 +72,8 @@ def _of_every_type(format_name: str, base: str) -> tuple[Defect, ...]:
 
 DEFECTS: tuple[Defect, ...] = (
     *_of_every_type("gguf", "q8_0"),
+    *_of_every_type("gguf", "q4_k"),
+    *_of_every_type("gguf", "q6_k"),
     *_of_every_type("apr", "q4_k"),
     _defect(
         "gguf",
@@ -88,6 +90,24 @@ DEFECTS: tuple[Defect, ...] = (
         "lower-fallback",
         "I-3",
         "the MLP of a Q8_0 file is stored as Q4_0",
+        in_every_layer(LAYER + MLP_DOWN, lambda name: convert(name, "Q4_0")),
+        origins.SILENT_FALLBACK,
+    ),
+    _defect(
+        "gguf",
+        "q4_k",
+        "wider-fallback",
+        "I-3",
+        "one matrix of a Q4_K file is stored as F32",
+        convert(DOWN, "F32"),
+        origins.SILENT_FALLBACK,
+    ),
+    _defect(
+        "gguf",
+        "q6_k",
+        "lower-fallback",
+        "I-3",
+        "the MLP of a Q6_K file is stored as Q4_0",
         in_every_layer(LAYER + MLP_DOWN, lambda name: convert(name, "Q4_0")),
         origins.SILENT_FALLBACK,
     ),

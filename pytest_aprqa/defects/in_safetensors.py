@@ -299,7 +299,8 @@ DEFECTS: tuple[Defect, ...] = (
         "G3",
         "the tokenizer loads and encodes, then its decoder panics on an answer with a newline token",
         edit_json(TOKENIZER, _strip_newlines_in_decoder),
-        "index out of bounds in the Strip decoder of the tokenizers library (measured with 0.23)",
+        "measured: index out of bounds in the Strip decoder of the tokenizers library 0.23",
+        prompts=1,
     ),
     _defect(
         "mlp-scaled",

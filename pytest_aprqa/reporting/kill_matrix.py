@@ -59,8 +59,11 @@ def refuting_gates(defect: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys([*first, *(str(one["gate"]) for one in defect.get("also", ()))]))
 
 
-def matrix_lines(document: Document, width: int, *, verbose: bool = False) -> list[Line]:
-    """Terminal lines: gate by gate the defects it kills with the cause it gave, then what is wrong, then totals."""
+def matrix_lines(document: Document, width: int, *, verbose: bool = False, whole: bool = True) -> list[Line]:
+    """Terminal lines: gate by gate the defects it kills with the cause it gave, then what is wrong, then totals.
+
+    `whole` False: only a part of the defects was tried, so that idle gates say nothing.
+    """
     lines: list[Line] = []
     by_gate: dict[str, list[Document]] = {}
     for defect in document["defects"]:
@@ -79,10 +82,10 @@ def matrix_lines(document: Document, width: int, *, verbose: bool = False) -> li
     if absent:
         lines.append((f"not applicable to this model: {len(absent)}", STRONG))
         lines += [(_row(one, label, width, verbose), CAUTION) for one in absent]
-    return lines + _totals(document, width)
+    return lines + _totals(document, width, whole=whole)
 
 
-def _totals(document: Document, width: int) -> list[Line]:
+def _totals(document: Document, width: int, *, whole: bool) -> list[Line]:
     totals, clean = document["totals"], document["clean"]
     applicable = sum(count for verdict, count in totals.items() if verdict != NOT_APPLICABLE)
     killed = totals.get(KILLED, 0)
@@ -91,8 +94,8 @@ def _totals(document: Document, width: int) -> list[Line]:
         cause = "; ".join(f"{by['gate']}: {by['cause']}" for by in one.get("rejected_by", ())) or one.get("cause", "")
         lines.append((fitted(for_terminal(f"clean model {one['name']} rejected: {cause}"), width), BAD))
     idle = document["kills_nothing"]
-    if idle:
-        lines.append((fitted(f"gates that kill nothing here: {', '.join(idle)}", max(width, 400)), CAUTION))
+    if idle and whole:
+        lines.append((for_terminal(f"gates that kill nothing here: {', '.join(idle)}"), CAUTION))
     lines.append(
         (
             f"{killed} of {applicable} defects killed by a gate that names the right cause",

@@ -195,6 +195,19 @@ EXPECTED: dict[str, dict[str, set[str]] | None] = {
     "gguf-q8-gate-and-up-swapped": {"tensors": blk("ffn_up.weight", (0,)) | blk("ffn_gate.weight", (0,))},
     "gguf-q8-wider-fallback": {"tensors": blk(GGUF[DOWN], (0,))},
     "gguf-q8-lower-fallback": {"tensors": blk(GGUF[DOWN])},
+    **{
+        f"gguf-{label}-{name}": {"tensors": {name_ for role in roles for name_ in blk(f"{role}.weight", (0,))}}
+        for label in ("q4k", "q6k")
+        for name, roles in {
+            "row-damaged": ("ffn_down",),
+            "scale-nan": ("ffn_up",),
+            "scales-byte-swapped": ("ffn_gate",),
+            "rows-shifted": ("ffn_down",),
+            "gate-and-up-swapped": ("ffn_gate", "ffn_up"),
+        }.items()
+    },
+    "gguf-q4k-wider-fallback": {"tensors": blk(GGUF[DOWN], (0,))},
+    "gguf-q6k-lower-fallback": {"tensors": blk(GGUF[DOWN])},
     "apr-q4k-row-damaged": {"tensors": hf(DOWN, (0,))},
     "apr-q4k-scale-nan": {"tensors": hf(UP, (0,))},
     "apr-q4k-scales-byte-swapped": {"tensors": hf(GATE, (0,))},

@@ -101,6 +101,12 @@ def test_long_causes_are_cut_unless_asked_for(width, cut):
     assert not matrix_lines(document, 50, verbose=True)[1][0].endswith("...")
 
 
+def test_idle_gates_are_named_when_everything_was_tried(document):
+    idle = "gates that kill nothing here: I-9"
+    assert idle in [text for text, _ in matrix_lines(document, 60)]
+    assert idle not in [text for text, _ in matrix_lines(document, 60, whole=False)]
+
+
 def test_nothing_tried_is_not_green():
     marks = dict(matrix_lines(matrix_document([], GATES), 80))
     assert marks["0 of 0 defects killed by a gate that names the right cause"].get("red")

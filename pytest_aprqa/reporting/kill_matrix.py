@@ -26,11 +26,12 @@ def matrix_document(results: Iterable[Mapping[str, Any]], gates: Sequence[Mappin
     ordered = sorted(results, key=lambda one: str(one["name"]))
     defects = [dict(one) for one in ordered if one["kind"] == "defect"]
     clean = [dict(one) for one in ordered if one["kind"] == "clean"]
-    kills = _kills(defects)
-    rows = []
-    for gate in gates:
-        seen = sorted({name for key, names in kills.items() if same_gate(gate["gate"], key) for name in names})
-        rows.append({**gate, "kills": seen})
+    seen: dict[str, set[str]] = {gate["gate"]: set() for gate in gates}
+    for key, names in _kills(defects).items():
+        column = column_of(list(seen), key)
+        if column is not None:
+            seen[column] |= set(names)
+    rows = [{**gate, "kills": sorted(seen[gate["gate"]])} for gate in gates]
     tried = [one for one in clean if one["verdict"] in ("accepted", "rejected", "error")]
     return {
         "totals": {verdict: sum(one["verdict"] == verdict for one in defects) for verdict in _verdicts(defects)},
@@ -51,6 +52,11 @@ def same_gate(pattern: str, gate: str) -> bool:
     parts = re.split(r"(\{\w+\})", pattern)
     words = (PLACEHOLDERS.get(part, ".+") if part.startswith("{") else re.escape(part) for part in parts)
     return re.fullmatch("".join(words), gate) is not None
+
+
+def column_of(gates: Sequence[str], gate: str) -> str | None:
+    """Which of the suite's gates a gate id of evidence belongs to: itself, else one with a placeholder; or None."""
+    return gate if gate in gates else next((pattern for pattern in gates if same_gate(pattern, gate)), None)
 
 
 def refuting_gates(defect: Mapping[str, Any]) -> list[str]:

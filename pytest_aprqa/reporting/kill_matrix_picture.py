@@ -6,7 +6,7 @@ from html import escape
 from typing import Any
 
 from pytest_aprqa.reporting.hostile_text import clipped, for_xml, one_line
-from pytest_aprqa.reporting.kill_matrix import KILLED, NOT_APPLICABLE, refuting_gates, same_gate
+from pytest_aprqa.reporting.kill_matrix import KILLED, NOT_APPLICABLE, column_of, refuting_gates
 
 ROW, COLUMN, MARGIN = 16, 20, 16
 CHARACTER = 6.3  # pixels of one character of the 11 pixel monospaced face
@@ -60,9 +60,10 @@ def _row(defect: dict[str, Any], gates: list[str], row: int, left: int, top: int
     causes = {str(one["gate"]): str(one["cause"]) for one in defect.get("also", ())}
     causes[str(defect.get("killed_by"))] = str(defect.get("cause", ""))
     for gate in refuting_gates(defect):
-        column = next((i for i, pattern in enumerate(gates) if same_gate(pattern, gate)), None)
-        if column is None:
+        pattern = column_of(gates, gate)
+        if pattern is None:
             continue
+        column = gates.index(pattern)
         kind = "kill" if gate == defect.get("killed_by") else "also"
         x = left + COLUMN * column + COLUMN // 2
         title = f"<title>{_escaped(f'{gate}: {causes.get(gate, str())}')}</title>"

@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from pytest_aprqa.reporting.kill_matrix import matrix_document, matrix_lines, refuting_gates, same_gate
+from pytest_aprqa.reporting.kill_matrix import column_of, matrix_document, matrix_lines, refuting_gates, same_gate
 from pytest_aprqa.reporting.kill_matrix_files import kill_matrix_html, kill_matrix_markdown, write_kill_matrix
 from pytest_aprqa.reporting.kill_matrix_picture import picture
 
@@ -72,6 +72,13 @@ def test_sums_gates_and_clean_models(document):
 )
 def test_gates_of_marks_and_gates_of_evidence(pattern, gate, same):
     assert same_gate(pattern, gate) is same
+
+
+def test_a_gate_of_its_own_goes_before_a_placeholder():
+    gates = ["F-CONV-{conversion}", "F-CONV-CARD-001", "F-CONV-{conversion}"]
+    assert column_of(gates, "F-CONV-CARD-001") == "F-CONV-CARD-001"
+    assert column_of(gates, "F-CONV-S-A") == "F-CONV-{conversion}"
+    assert column_of(gates, "ELSE") is None
 
 
 def test_first_gate_is_the_one_that_names_the_cause():

@@ -1,0 +1,301 @@
+"""`aprqa certify`: run the playbooks of many models one after the other and write what came out into the registry."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from pytest_aprqa.playbooks.tiers import Tier
+    from pytest_aprqa.registry.table import Registry
+
+DEFAULT_REGISTRY = Path("docs/certifications/models.csv")
+DEFAULT_OUTPUT = Path("certifications")
+USAGE_EXIT, NO_TESTS_EXIT = 4, 5  # of pytest
+NOT_RUN = "NOT RUN"
+
+
+@dataclass(slots=True)
+class Certification:
+    """What became of one model. `status` is the registry's word, or NOT RUN with the reason."""
+
+    model_id: str
+    playbook: str | None = None
+    status: str = NOT_RUN
+    score: int | None = None
+    grade: str | None = None
+    tier_met: bool = False
+    reason: str | None = None
+    evidence: str | None = None
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+@click.command()
+@click.argument("models", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="All models of the registry.")
+@click.option(
+    "--family", help="All models of a family of the registry; a beginning that fits some families takes them."
+)
+@click.option("--tier", default="quick", show_default=True, help="smoke, mvp, quick, standard or deep.")
+@click.option(
+    "--registry", type=click.Path(dir_okay=False, path_type=Path), default=DEFAULT_REGISTRY, show_default=True
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=DEFAULT_OUTPUT,
+    show_default=True,
+    help="Evidence goes to OUTPUT/SHORT-NAME.",
+)
+@click.option(
+    "--playbooks",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of the playbooks; default: ./playbooks, then the packaged ones.",
+)
+@click.option(
+    "--model-cache", type=click.Path(file_okay=False, path_type=Path), help="Where models are looked for first."
+)
+@click.option("--workers", type=click.IntRange(min=0), default=0, help="pytest-xdist workers of each run.")
+@click.option("--timeout", type=click.IntRange(min=1), help="Limit of one scenario in ms.")
+@click.option("--no-gpu", is_flag=True, help="Leave the gpu cells out.")
+@click.option("--failure-policy", help="stop-on-first, stop-on-p0, collect-all or fail-fast; default: the playbook's.")
+@click.option("--fail-fast", is_flag=True, help="Stop after the first model that is not certified.")
+@click.option("--no-integrity-check", is_flag=True, help="Run playbooks that are not in the lock file, or changed.")
+@click.option("--dry-run", is_flag=True, help="Say what would be run; touch nothing.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="The summary as JSON on standard output; progress on standard error."
+)
+def command(
+    models: tuple[str, ...],
+    everything: bool,
+    family: str | None,
+    tier: str,
+    registry: Path,
+    as_json: bool,
+    dry_run: bool,
+    **options: Any,
+) -> int:
+    """Certify MODELS (ORG/NAME), a family, or all models of the registry.
+
+    A model that is missing, whose playbook is missing, changed or broken, is counted as not run, and the others go on;
+    its row of the registry stays as it was. Exit code 0 when every model met its tier, else 1.
+    Example: aprqa certify --family qwen-coder --tier smoke --model-cache ~/models
+    """
+    from pytest_aprqa.playbooks.tiers import parse_tier
+    from pytest_aprqa.registry.table import read_registry
+
+    try:
+        wanted_tier = parse_tier(tier)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    table = read_registry(registry) if everything or family or registry.is_file() else None
+    chosen = _chosen(models, table, everything=everything, family=family, registry=registry)
+    say = _speaker(to_stderr=as_json)
+    say(f"=== Model Certification ===\nTier: {wanted_tier.name}\nModels: {len(chosen)}", bold=True)
+    results = []
+    for result in _certify_each(chosen, wanted_tier, registry, say, dry_run=dry_run, **options):
+        results.append(result)
+        if options["fail_fast"] and not dry_run and not result.tier_met:
+            say(f"stopped after {result.model_id}: {result.reason or result.status}", fg="red")
+            break
+    _summary(results, say, dry_run=dry_run)
+    if as_json:
+        click.echo(json.dumps([asdict(result) for result in results], indent=2))
+    return int(not dry_run and not all(result.tier_met for result in results))
+
+
+def _chosen(
+    models: Sequence[str], table: Registry | None, *, everything: bool, family: str | None, registry: Path
+) -> list[str]:
+    """Model ids in the order of the registry, or as given."""
+    if models:
+        if everything or family:
+            raise click.UsageError("name models, or --family, or --all: not more than one of them")
+        for model in models:
+            if model.count("/") != 1 or not all(model.split("/")):
+                raise click.UsageError(f"{model!r} is not a model id, ORG/NAME")
+        return list(dict.fromkeys(models))
+    if table is None or not (everything or family):
+        raise click.UsageError("Specify --all, --family, or model IDs")
+    if everything:
+        return list(table.rows)
+    families = list(dict.fromkeys(row["family"] for row in table.rows.values()))
+    fitting = [family] if family in families else [name for name in families if name.startswith(str(family))]
+    if not fitting:
+        raise click.ClickException(
+            f"{registry}: no family {family!r}; there are {', '.join(sorted(families)) or 'none'}"
+        )
+    if fitting != [family]:
+        click.echo(f"no family is called {family}; taken: {', '.join(fitting)}", err=True)
+    return [model_id for model_id, row in table.rows.items() if row["family"] in fitting]
+
+
+def _certify_each(
+    chosen: Sequence[str],
+    tier: Tier,
+    registry: Path,
+    say: Any,
+    *,
+    dry_run: bool,
+    playbooks: Path | None,
+    no_integrity_check: bool,
+    output: Path,
+    **options: Any,
+) -> Iterator[Certification]:
+    from pytest_aprqa.models.bundled import bundled_folder
+    from pytest_aprqa.playbooks.errors import PlaybookError
+    from pytest_aprqa.playbooks.lock import LOCK_NAME, check_lock, read_lock
+    from pytest_aprqa.playbooks.repository_index import RepositoryIndex
+
+    roots = [playbooks] if playbooks else [Path("playbooks"), bundled_folder() / "playbooks"]
+    index = RepositoryIndex(folder for root in roots for folder in (root / "models", root))
+    locks = [lock for root in roots if (lock := read_lock(root / LOCK_NAME)) is not None]
+    if not locks and not no_integrity_check:
+        say(f"warning: no {LOCK_NAME} in {', '.join(map(str, roots))}: playbooks are run as they are", fg="yellow")
+    for number, model_id in enumerate(chosen, start=1):
+        result = Certification(model_id)
+        path = index.playbook(model_id, tier)
+        result.playbook = str(path) if path else None
+        say(f"[{number}/{len(chosen)}] {model_id}", bold=True)
+        if path is None:
+            other = index.any_playbook(model_id)
+            hint = (
+                f"; there is {other.name}" if other else f"; make one with: aprqa bootstrap, or write it to {roots[0]}"
+            )
+            result.reason = f"no playbook for tier {tier.name}{hint}"
+        elif locks and not no_integrity_check:
+            try:
+                check_lock(path, {name: digest for lock in reversed(locks) for name, digest in lock.items()})
+            except PlaybookError as error:
+                result.reason = str(error)
+        if result.reason:
+            say(f"  not run: {result.reason}", fg="red")
+        elif dry_run:
+            say(f"  would run {path}")
+        else:
+            _run(result, tier, registry, output / _short(model_id), say, **options)
+        yield result
+
+
+def _short(model_id: str) -> str:
+    """`Qwen/Qwen2.5-Coder-1.5B-Instruct` -> `qwen2-5-coder-1-5b-instruct` (cli.md 1.1)."""
+    return model_id.rpartition("/")[2].lower().replace(".", "-")
+
+
+def _run(result: Certification, tier: Tier, registry: Path, folder: Path, say: Any, **options: Any) -> None:
+    """Run pytest on the playbook; update the row of the registry when there is a score."""
+    import os
+    import subprocess
+
+    from pytest_aprqa.cli.run import arguments_for_pytest
+
+    extra = ["--tier", tier.name, "--evidence-dir", str(folder), "-q", "--tb=no", "-p", "no:cacheprovider"]
+    for name, value in (
+        ("--model-cache", options["model_cache"]),
+        ("--scenario-timeout", options["timeout"]),
+        ("--failure-policy", options["failure_policy"]),
+        ("-n", options["workers"] or None),
+    ):
+        if value is not None:
+            extra += [name, str(value)]
+    if options["no_gpu"]:
+        extra.append("--no-gpu")
+    arguments = arguments_for_pytest(str(result.playbook), tuple(extra))
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        errors="replace", env=os.environ | {"PYTHONUNBUFFERED": "1"}, check=False,
+    )  # fmt: skip
+    if ran.returncode in (USAGE_EXIT, NO_TESTS_EXIT) or ran.returncode < 0 or not (folder / "evidence.jsonl").is_file():
+        lines = [line for line in ran.stdout.splitlines() if line.strip()]
+        errors = [line for line in lines if line.startswith("ERROR")]
+        result.reason = (errors or lines or [f"pytest ended with {ran.returncode}"])[-1].removeprefix("ERROR: ")[:2000]
+        say(f"  not run: {result.reason}", fg="red")
+        return
+    _record(result, tier, registry, folder, say)
+
+
+def _record(result: Certification, tier: Tier, registry: Path, folder: Path, say: Any) -> None:
+    from pytest_aprqa.cli.evidence_input import read_evidence
+    from pytest_aprqa.registry.certification import certified
+    from pytest_aprqa.registry.row import RegistryRow
+    from pytest_aprqa.registry.table import update_registry
+    from pytest_aprqa.scoring.errors import EmptyEvidence
+    from pytest_aprqa.scoring.score import score
+
+    recorded = read_evidence(folder)
+    result.evidence = str(folder)
+    try:
+        points = score(recorded.entries, model_id=result.model_id)
+    except EmptyEvidence as error:
+        result.reason = str(error)
+        say(f"  not run: {result.reason}", fg="red")
+        return
+    facts = points.to_dict()
+    when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+    def change(table: Registry) -> None:
+        old = table.rows.get(result.model_id) or RegistryRow.new(result.model_id, **_known(result.model_id))
+        table.put(certified(old, recorded.entries, points, tier=tier.name, threshold=tier.threshold, when=when))
+
+    update_registry(registry, change, create=True)
+    result.status, result.score, result.grade = str(facts["status"]), int(facts["raw_score"]), str(facts["grade"])
+    result.counts = {name: count for name, count in facts["outcomes"].items() if count}
+    result.tier_met = result.status != "BLOCKED" and result.score >= tier.threshold
+    if not result.tier_met:
+        failed = next((g for g in facts["gateways"] if g.get("failure_reason")), None)
+        result.reason = f"{failed['id']}: {failed['failure_reason']}" if failed else f"below {tier.threshold}"
+    colour = "green" if result.tier_met else "red"
+    say(
+        f"  {result.status} {result.score}/1000 {result.grade}{f': {result.reason}' if result.reason else ''}",
+        fg=colour,
+    )
+    say(f"  evidence: {folder}")
+
+
+def _known(model_id: str) -> dict[str, str]:
+    """Family, parameters and size of a model that the registry has not seen, from the fact tables or its name."""
+    from pytest_aprqa.models.bundled import bundled_folder
+    from pytest_aprqa.playbooks.facts import read_models
+    from pytest_aprqa.playbooks.size_categories import billions_in_name, category_of
+
+    facts = read_models(bundled_folder() / "playbooks" / "facts" / "models.csv").get(model_id)
+    if facts is not None:
+        return {"family": facts.family, "parameters": facts.parameters, "size_category": facts.size_category}
+    billions = billions_in_name(model_id)
+    if billions is None:
+        return {}
+    text = f"{billions:g}B" if billions >= 1 else f"{billions * 1000:g}M"
+    return {"parameters": text, "size_category": category_of(billions)}
+
+
+def _speaker(*, to_stderr: bool) -> Any:
+    from pytest_aprqa.reporting.hostile_text import for_terminal
+
+    def say(text: str, **style: Any) -> None:
+        for line in text.split("\n"):
+            click.secho(for_terminal(line), err=to_stderr, **style)
+
+    return say
+
+
+def _summary(results: Sequence[Certification], say: Any, *, dry_run: bool) -> None:
+    say("=== Certification Summary ===", bold=True)
+    if dry_run:
+        ready = sum(result.reason is None for result in results)
+        say(f"{ready} would be run, {len(results) - ready} cannot")
+        return
+    counts: dict[str, int] = {}
+    for result in results:
+        counts[result.status] = counts.get(result.status, 0) + 1
+    for status in ("CERTIFIED", "PROVISIONAL", "BLOCKED", NOT_RUN):
+        if status in counts:
+            say(f"{status.capitalize()}: {counts[status]}")
+    say(f"Total: {len(results)}")

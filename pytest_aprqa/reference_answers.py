@@ -1,17 +1,67 @@
-"""Reference ids of a playbook: SafeTensors, float32, one prompt at a time; made once a run for all workers."""
+"""What the SafeTensors source answers: greedy ids with their margins, texts and logits, in float32, one prompt at a
+time; made once a run for all workers."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pytest_aprqa.engine_pool import LoadedEngine
+    from pytest_aprqa.engines.host import EngineHost
+    from pytest_aprqa.engines.protocol import GenerationRequest, GenerationResult
     from pytest_aprqa.model_under_test import ModelUnderTest
     from pytest_aprqa.playbooks.playbook import Playbook
     from pytest_aprqa.run_state import RunState
 
 PROMPT_LIMIT = 16  # prompts compared for I-1; the playbook's first ones
+GOLDEN_PROMPT, GOLDEN_TOKENS = "What is 2+2?", 10  # gates.md 6.1
+# Sequences are compared in their logits up to this many tokens and bytes; the rest of the prompts in their ids only.
+LOGIT_TOKENS, LOGIT_BYTES = 320, 256 << 20
+# Read by both models, teacher-forced: prose, numbers, code and other scripts, so that a wrong rotation or tokenizer
+# has room to show. Cut to what the context and the limit above leave.
+TEXT = (
+    "A conversion is right when the target is the source up to the declared precision. In 1969, 3 people flew 384,400 "
+    "km to the Moon and back.\n\ndef mean(values):\n    return sum(values) / len(values)\n\n"
+    "Der schnelle braune Fuchs springt über den faulen Hund. 你好，世界。 Привет, мир! 2 + 2 = 4, 7 * 8 = 56."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceAnswer:
+    """One prompt: ids of prompt and answer, text, and by how much the best token led at each step (nats)."""
+
+    prompt: str
+    prompt_ids: list[int]
+    new_ids: list[int]
+    text: str
+    margins: list[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Answers in prompt order, the golden answer, and sequences whose logits lie one after the other in `path`."""
+
+    answers: list[ReferenceAnswer]
+    golden: ReferenceAnswer
+    sequences: list[list[int]]
+    path: Path
+
+    def logits(self) -> Iterator[tuple[list[int], Any]]:
+        """(ids, float32 logits [len(ids), vocabulary]) of each sequence, from the file."""
+        import numpy
+
+        if not self.sequences:
+            return
+        rows = numpy.load(self.path, mmap_mode="r")
+        position = 0
+        for ids in self.sequences:
+            yield ids, rows[position : position + len(ids)]
+            position += len(ids)
 
 
 def reference_prompts(playbook: Playbook) -> list[str]:
@@ -19,59 +69,109 @@ def reference_prompts(playbook: Playbook) -> list[str]:
     return list(dict.fromkeys(playbook.matrix.prompts))[:PROMPT_LIMIT]
 
 
-def ask(engine: LoadedEngine, playbook: Playbook) -> dict[str, list[int]]:
-    """New ids for each reference prompt, raw and greedy, in one batch."""
-    results = engine.generate(_requests(playbook))
-    return dict(zip(reference_prompts(playbook), (r.new_ids or [] for r in results), strict=True))
+def ask(engine: LoadedEngine, playbook: Playbook) -> tuple[list[GenerationResult], GenerationResult]:
+    """The engine's answers to the reference prompts, raw and greedy, in one batch; and the golden answer."""
+    *results, golden = engine.generate([*_requests(playbook), _golden()])
+    return results, golden
 
 
-def _requests(playbook: Playbook) -> list:  # type: ignore[type-arg]
+def _requests(playbook: Playbook) -> list[GenerationRequest]:
+    tokens = playbook.matrix.max_tokens
+    return [_request(f"reference-{i}", prompt, tokens) for i, prompt in enumerate(reference_prompts(playbook))]
+
+
+def _golden() -> GenerationRequest:
+    return _request("golden", GOLDEN_PROMPT, GOLDEN_TOKENS)
+
+
+def _request(key: str, prompt: str, tokens: int) -> GenerationRequest:
     from pytest_aprqa.engines.protocol import GenerationRequest
 
-    return [
-        GenerationRequest(
-            key=f"reference-{i}",
-            prompt=prompt,
-            mode="raw",
-            max_new_tokens=playbook.matrix.max_tokens,
-            temperature=0.0,
-            seed=0,
-        )
-        for i, prompt in enumerate(reference_prompts(playbook))
-    ]
+    return GenerationRequest(key=key, prompt=prompt, mode="raw", max_new_tokens=tokens, temperature=0.0, seed=0)
 
 
-def reference_answers(state: RunState, model: ModelUnderTest, playbook: Playbook) -> dict[str, list[int]]:
-    """Ids by prompt. The first process that asks computes them with an engine of its own; the others read its file."""
+def reference_answers(state: RunState, model: ModelUnderTest, playbook: Playbook) -> Reference:
+    """The first process that asks computes them with an engine of its own; the others read its files.
+
+    Raises the errors of the engine.
+    """
     from filelock import FileLock
 
     assert state.shared is not None
-    digest = model.source().sha256[:16]
-    path = state.shared / f"reference-{playbook.name}-{digest}.json"
+    asked = json.dumps([reference_prompts(playbook), playbook.matrix.max_tokens]).encode()
+    digest = f"{model.source().sha256[:16]}-{hashlib.sha256(asked).hexdigest()[:8]}"
+    path = state.shared / f"reference-{digest}.json"
     with FileLock(f"{path}.lock"):
         if not path.is_file():
-            answers = _compute(state, model, playbook)
+            document = _compute(state, model, playbook, path.with_suffix(".npy"))
             temporary = path.with_suffix(".part")
-            temporary.write_text(json.dumps(answers), encoding="utf-8")
+            temporary.write_text(json.dumps(document), encoding="utf-8")
             temporary.replace(path)
-        pairs = json.loads(path.read_text(encoding="utf-8"))
-    return {prompt: [int(i) for i in ids] for prompt, ids in pairs}
+        document = json.loads(path.read_text(encoding="utf-8"))
+    *answers, golden = [ReferenceAnswer(**answer) for answer in document["answers"]]
+    return Reference(answers, golden, document["sequences"], path.with_suffix(".npy"))
 
 
-def _compute(state: RunState, model: ModelUnderTest, playbook: Playbook) -> list[tuple[str, list[int]]]:
+def _compute(state: RunState, model: ModelUnderTest, playbook: Playbook, logits: Path) -> dict[str, Any]:
+    import numpy
+
     from pytest_aprqa.engine_pool import LOAD_TIMEOUT_FACTOR
     from pytest_aprqa.engines.host import EngineHost
 
-    state.report_progress(f"reference: {len(reference_prompts(playbook))} prompts on the SafeTensors source")
+    requests = [*_requests(playbook), _golden()]
+    state.report_progress(f"reference: {len(requests)} prompts on the SafeTensors source")
     limit = model.settings.timeout_ms / 1000
     host = EngineHost("torch", threads=state.pool.threads)
+    rows: list[Any] = []
+    sequences: list[list[int]] = []
     try:
         host.start()
         host.load(model.source(), timeout_s=limit * LOAD_TIMEOUT_FACTOR)
-        pairs = []
-        for prompt, request in zip(reference_prompts(playbook), _requests(playbook), strict=True):
+        answers = []
+        for request in requests:
             result = host.generate([request], timeout_s=limit)[0]
-            pairs.append((prompt, list(result.new_ids or [])))
-        return pairs
+            prompt_ids, new_ids = list(result.prompt_ids or []), list(result.new_ids or [])
+            ids = [*prompt_ids, *new_ids]
+            found = host.logits(ids, timeout_s=limit) if prompt_ids else None
+            margins = [] if found is None else _margins(found[len(prompt_ids) - 1 :], len(new_ids))
+            answers.append(
+                {"prompt": request.prompt, "prompt_ids": prompt_ids, "new_ids": new_ids, "text": result.text}
+                | {"margins": margins}
+            )
+            if found is not None and request.key != "golden" and _room(sequences, len(ids), found.shape[1]):
+                sequences.append(ids)
+                rows.append(found)
+        _add_text(host, model, limit, sequences, rows)
     finally:
         host.close()
+    if rows:
+        numpy.save(logits, numpy.concatenate(rows).astype(numpy.float32))
+    return {"answers": answers, "sequences": sequences}
+
+
+def _room(sequences: Sequence[Sequence[int]], tokens: int, vocabulary: int) -> bool:
+    """True when that many more tokens fit; half of the tokens are kept for TEXT."""
+    total = sum(len(ids) for ids in sequences) + tokens
+    return total <= LOGIT_TOKENS // 2 and total * vocabulary * 4 <= LOGIT_BYTES // 2
+
+
+def _add_text(
+    host: EngineHost, model: ModelUnderTest, limit: float, sequences: list[list[int]], rows: list[Any]
+) -> None:
+    """The logits of TEXT, as long as the context and the limits allow."""
+    source = model.opened_source()
+    ids = source.tokenizer.encode(TEXT)
+    vocabulary = source.config.vocab_size
+    most = min(LOGIT_TOKENS // 2, source.config.max_position_embeddings, LOGIT_BYTES // 2 // (4 * vocabulary))
+    ids = [i for i in ids[:most] if i < vocabulary]
+    if ids:
+        sequences.append(ids)
+        rows.append(host.logits(ids, timeout_s=limit))
+
+
+def _margins(logits: Any, count: int) -> list[float]:
+    """Logit of the best token less that of the second, at each of the first COUNT rows."""
+    import numpy
+
+    best = numpy.sort(numpy.partition(logits[:count], -2, axis=1)[:, -2:].astype(numpy.float64), axis=1)
+    return [float(second_last) for second_last in best[:, 1] - best[:, 0]]

@@ -1,4 +1,4 @@
-"""Contract invariants I-1 to I-5: a conversion is its source up to the declared precision, in every respect."""
+"""Contract invariants I-2 to I-5: a conversion is its source up to the declared precision, in every respect."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ import pytest
 from pytest_aprqa.suite.findings import listed
 
 if TYPE_CHECKING:
-    from pytest_aprqa.engine_pool import LoadedEngine
     from pytest_aprqa.fixtures import Observe
     from pytest_aprqa.models.artifact import OpenArtifact
     from pytest_aprqa.models.tokenizer import TokenizerDeclaration
     from pytest_aprqa.playbooks.playbook import Playbook
-    from pytest_aprqa.run_state import RunState
 
 ROUND_TRIP_TEXTS = (
     "Hello",
@@ -26,32 +24,6 @@ ROUND_TRIP_TEXTS = (
     "<|im_start|>user\nHi<|im_end|>\n",
 )
 HEAD = "lm_head.weight"
-
-
-@pytest.mark.invariant("I-1")
-@pytest.mark.gate("F-CONTRACT-I1-001", severity="P0")
-@pytest.mark.depth("text")
-def test_round_trip_identity(
-    engine: LoadedEngine, reference: OpenArtifact, playbook: Playbook, run_state: RunState, observe: Observe
-) -> None:
-    """Greedy token ids of the artifact equal those of the SafeTensors reference (float32, one prompt at a time)."""
-    from pytest_aprqa.reference_answers import ask, reference_answers
-
-    expected = reference_answers(run_state, engine.model, playbook)
-    found = ask(engine, playbook)
-    observe.advise("run the numbers: the first diverging tensor is named by I-4, a wrong declaration by G0")
-    observe("prompts_compared", len(expected), limit=">= 1")
-    compared = sum(len(ids) for ids in expected.values())
-    observe("tokens_compared", compared, limit=">= 1")
-    assert compared > 0, f"the reference {reference.file.path.name} generated no token: nothing was compared"
-    problems = []
-    for prompt, ids in expected.items():
-        if found[prompt] != ids:
-            at = next((i for i, (a, b) in enumerate(zip(ids, found[prompt], strict=False)) if a != b), None)
-            at = min(len(ids), len(found[prompt])) if at is None else at
-            problems.append(f"{prompt!r}: token {at}: reference {ids[at : at + 3]}, found {found[prompt][at : at + 3]}")
-    observe("prompts_that_differ", len(problems), limit=0, passed=not problems)
-    assert not problems, f"{len(problems)} of {len(expected)} prompts differ from the reference: {listed(problems)}"
 
 
 @pytest.mark.invariant("I-2")

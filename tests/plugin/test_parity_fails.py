@@ -1,0 +1,32 @@
+"""Logits, best tokens, perplexity and greedy text are seen to part from the source's, with the layer that is first."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.plugin.test_gateways_fail import prepare, red
+
+CASES = {
+    "gguf-rope-theta-wrong": {
+        "F-HFP-001": "first divergence after layer 0",
+        "F-PARITY-001": "lead above 0.03",
+        "F-CONTRACT-I1-001": "differ from the reference",
+    },
+    "gguf-layers-swapped": {
+        "F-HFP-001": "mean KL divergence",
+        "F-PAR-003": "times the source's, limit 1.01",
+        "F-GOLDEN-RULE-001": "Golden Rule FAIL: output differs after conversion.",
+    },
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_defect_in_one_format_parts_it_from_the_source(project, work_cache, name):
+    path = prepare(project, name, work_cache)
+    result = project.run(f"--playbook={path}", "-q", "--tb=no", "--depth", "text")
+    assert result.ret == 1
+    failures = red(project.evidence())
+    assert {e["scenario"]["format"] for e in failures.values()} == {"gguf"}, "the source turned red"
+    reasons = {e["gate_id"]: e["reason"] for e in failures.values()}
+    for gate, words in CASES[name].items():
+        assert words in reasons[gate]

@@ -1,0 +1,101 @@
+"""Divergence, best tokens and perplexity over logits equal those of a plain float64 computation."""
+
+import math
+
+import numpy as np
+import pytest
+
+from pytest_aprqa.suite.behaviour_limits import behaviour_limits
+from pytest_aprqa.suite.logit_comparison import compare_logits
+
+
+def logits(tokens, vocabulary, seed, scale=3.0):
+    return (np.random.default_rng(seed).standard_normal((tokens, vocabulary)) * scale).astype(np.float32)
+
+
+def softmax(x):
+    e = np.exp(x.astype(np.float64) - x.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+def test_equal_logits_have_no_distance():
+    a = logits(100, 50, 0)
+    distance = compare_logits([(list(range(50)) * 2, a, a.copy())])
+    assert (distance.tokens, distance.mean_kld, distance.standard_error) == (100, 0, 0)
+    assert (distance.top1_agreement, distance.perplexity_ratio) == (1, 1)
+    assert distance.disagreements == []
+
+
+def test_divergence_equals_the_plain_computation():
+    a, b = logits(130, 40, 1), logits(130, 40, 2)
+    p, q = softmax(a), softmax(b)
+    expected = (p * (np.log(p) - np.log(q))).sum(axis=1)
+    distance = compare_logits([([0] * 130, a, b)])
+    assert distance.mean_kld == pytest.approx(expected.mean(), rel=1e-12)
+    assert distance.standard_error == pytest.approx(expected.std(ddof=1) / math.sqrt(130), rel=1e-9)
+    assert distance.worst == (0, int(expected.argmax()), pytest.approx(expected.max()))
+    assert distance.top1_agreement == pytest.approx((p.argmax(1) == q.argmax(1)).mean())
+
+
+def test_adding_a_constant_to_the_logits_changes_nothing():
+    a = logits(20, 30, 3)
+    assert compare_logits([([0] * 20, a, a + np.float32(100))]).mean_kld == pytest.approx(0, abs=1e-9)
+
+
+def test_perplexity_is_that_of_the_next_token_within_a_sequence():
+    a, b = logits(3, 20, 4), logits(3, 20, 5)
+    ids = [7, int(a[0].argmax()), int(a[1].argmax())]
+    distance = compare_logits([(ids, a, b)])
+    for found, of in (
+        (distance.perplexity_reference, a),
+        (distance.perplexity_reference * distance.perplexity_ratio, b),
+    ):
+        loss = -np.mean([math.log(softmax(of)[i, ids[i + 1]]) for i in range(2)])
+        assert found == pytest.approx(math.exp(loss))
+    assert distance.predicted == 2
+
+
+def test_a_text_on_which_the_source_is_worse_than_chance_has_no_perplexity():
+    a = logits(3, 20, 6)
+    bad = [0, int(a[0].argmin()), int(a[1].argmin())]
+    assert compare_logits([(bad, a, a)]).predicted == 0
+    assert compare_logits([(bad, a, a)]).perplexity_ratio == 1
+    good = [0, int(a[0].argmax()), int(a[1].argmax())]
+    assert compare_logits([(bad, a, a), (good, a, a)]).predicted == 2
+
+
+def test_a_disagreement_says_where_and_by_how_much_the_source_led():
+    a = np.zeros((70, 5), np.float32)
+    a[66] = [0, 3.0, 0, 1.0, 0]
+    b = a.copy()
+    b[66] = [0, 1.0, 0, 3.0, 0]
+    (one,) = compare_logits([([0] * 70, a[:, :], b)]).disagreements
+    assert (one.sequence, one.position, one.expected, one.found) == (0, 66, 1, 3)
+    assert one.margin == pytest.approx(2.0)
+
+
+def test_positions_that_are_not_finite_are_counted_and_compared_with_nothing():
+    a, b = logits(10, 8, 7), logits(10, 8, 7)
+    b[3, 2], b[9, 0] = np.nan, np.inf
+    distance = compare_logits([([0] * 10, a, b)])
+    assert (distance.not_finite, distance.tokens, distance.mean_kld) == (2, 8, 0)
+
+
+def test_shapes_that_differ_are_refused():
+    with pytest.raises(ValueError, match="reference \\[2, 5\\], found \\[2, 6\\]"):
+        compare_logits([([0, 1], np.zeros((2, 5), np.float32), np.zeros((2, 6), np.float32))])
+
+
+def test_nothing_compared_is_no_distance_and_no_agreement():
+    distance = compare_logits([])
+    assert (distance.tokens, distance.top1_agreement) == (0, 0)
+    assert math.isnan(distance.perplexity_reference)
+
+
+def test_limits_grow_as_bits_fall_and_every_type_has_one():
+    order = ["BF16", "Q8_0", "Q6_K", "Q5_K", "Q5_0", "Q4_K", "Q4_0", "Q3_K", "Q2_K"]
+    limits = [behaviour_limits(name) for name in order]
+    assert [one.kld for one in limits] == sorted(one.kld for one in limits)
+    assert [one.margin for one in limits] == sorted(one.margin for one in limits)
+    assert behaviour_limits("IQ4_XS") == behaviour_limits("Q4_0")
+    assert behaviour_limits("IQ1_S") == behaviour_limits("Q2_K")

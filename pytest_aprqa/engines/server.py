@@ -159,7 +159,7 @@ class _Service:
             if model is not None and model != self._name:
                 raise RequestError(404, f"model {_shown(model)} is not served here; this server has {self._name!r}")
             if _flag(body, "stream"):
-                return await self._streamed(generation, chat)
+                return await self._streamed(request, generation, chat)
             result = await self._wait(request, generation)
         except RequestError as error:
             return _error(error.status, str(error))
@@ -193,7 +193,7 @@ class _Service:
                 gone.set()
         return work.result()
 
-    async def _streamed(self, generation: GenerationRequest, chat: bool) -> Response:
+    async def _streamed(self, request: Request, generation: GenerationRequest, chat: bool) -> Response:
         """A stream, or a plain error where the generation does not begin: a status cannot follow its own body."""
         loop = asyncio.get_running_loop()
         queue: asyncio.Queue[Any] = asyncio.Queue()
@@ -210,7 +210,13 @@ class _Service:
                 put(error)
 
         loop.run_in_executor(None, work)
-        first = await queue.get()
+        first = None
+        while first is None:
+            try:
+                first = await asyncio.wait_for(queue.get(), DISCONNECT_POLL_S)
+            except TimeoutError:
+                if await request.is_disconnected():  # it waited for its turn and left
+                    gone.set()
         if isinstance(first, Exception):
             raise first
         if isinstance(first, GenerationResult) and first.error:

@@ -97,6 +97,37 @@ def test_chat_prompt_is_the_template_once(
     _compare_prompts(scenarios, answers, expected, observe)
 
 
+@pytest.mark.gate("F-MODALITY-004", severity="P1")
+def test_text_is_the_decoded_ids(
+    engine: LoadedEngine,
+    artifact: OpenArtifact,
+    playbook: Playbook,
+    run_state: RunState,
+    request: pytest.FixtureRequest,
+    observe: Observe,
+) -> None:
+    """In `run` the text is what the file's tokenizer decodes the new ids to: no byte symbols, no lost characters."""
+    if "run" not in playbook.matrix.modalities:
+        pytest.skip("the playbook does not ask for run")
+    observe.advise("the engine decodes with another table than the file's, or prints byte-level symbols")
+    tokenizer = artifact.tokenizer
+    scenarios, answers = _answers_of("run", engine, run_state, request)
+    told = {key: result for key, result in answers.results.items() if result.new_ids}
+    if not told:
+        pytest.skip("the engine does not tell which ids it generated, or answered nothing")
+    problems = []
+    for key, result in told.items():
+        ids = list(result.new_ids or [])
+        while ids and ids[-1] in tokenizer.end_ids:
+            ids.pop()
+        decoded = tokenizer.decode(ids, skip_special=True)
+        if decoded.strip() != result.text.strip():
+            problems.append(f"{scenarios[key].prompt!r}: text {result.text[:60]!r}, its ids are {decoded[:60]!r}")
+    observe("answers_compared", len(told), limit=">= 1")
+    observe("answers_that_differ", len(problems), limit=0, passed=not problems)
+    assert not problems, f"{len(problems)} of {len(told)} answers: {listed(problems)}"
+
+
 def _answers_of(
     modality: str, engine: LoadedEngine, run_state: RunState, request: pytest.FixtureRequest
 ) -> tuple[dict[str, Scenario], CellAnswers]:

@@ -31,10 +31,11 @@ def test_health_answers(engine: LoadedEngine, playbook: Playbook, observe: Obser
 @pytest.mark.gate("F-HTTP-010", severity="P1")
 def test_streamed_chat_equals_whole_chat(engine: LoadedEngine, playbook: Playbook, observe: Observe) -> None:
     """Streaming chat ends with `[DONE]`, its pieces assemble to the text of the whole answer, usage is counted."""
-    from pytest_aprqa.served_answers import stream_chunks
+    from pytest_aprqa.served_answers import request_fields, stream_chunks
 
     body = {"messages": QUESTION, "max_tokens": 16, "temperature": 0}
     with _client(engine, playbook) as client:
+        body |= request_fields(engine, client)
         answer = client.post("/v1/chat/completions", json=body)
         assert answer.status_code == 200, f"chat: status {answer.status_code}: {answer.text[:100]}"
         whole = answer.json()["choices"][0]["message"]["content"]
@@ -52,11 +53,14 @@ def test_streamed_chat_equals_whole_chat(engine: LoadedEngine, playbook: Playboo
 @pytest.mark.gate("F-HTTP-017", severity="P1")
 def test_bad_requests_are_refused(engine: LoadedEngine, playbook: Playbook, observe: Observe) -> None:
     """Bad JSON, a missing field and empty messages get a 4xx with a JSON error, and the server lives on."""
+    from pytest_aprqa.served_answers import request_fields
+
     with _client(engine, playbook) as client:
+        model = request_fields(engine, client)
         answers = {
             "not JSON": client.post("/v1/completions", content=b"{", headers={"content-type": "application/json"}),
-            "no prompt": client.post("/v1/completions", json={"max_tokens": 4}),
-            "empty messages": client.post("/v1/chat/completions", json={"messages": []}),
+            "no prompt": client.post("/v1/completions", json=model | {"max_tokens": 4}),
+            "empty messages": client.post("/v1/chat/completions", json=model | {"messages": []}),
         }
         for name, answer in answers.items():
             observe(name, answer.status_code, limit="400 to 499", passed=400 <= answer.status_code < 500)
@@ -66,8 +70,8 @@ def test_bad_requests_are_refused(engine: LoadedEngine, playbook: Playbook, obse
 
 
 def _client(engine: LoadedEngine, playbook: Playbook):  # type: ignore[no-untyped-def]
-    import httpx
+    from pytest_aprqa.served_answers import http_client
 
     if "serve" not in playbook.matrix.modalities:
         pytest.skip("the playbook does not ask for serve")
-    return httpx.Client(base_url=engine.server_url(), timeout=engine.timeout_s)
+    return http_client(engine)

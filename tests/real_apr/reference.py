@@ -46,3 +46,10 @@ class Reference:
                 break
             found.append(token)
         return found
+
+    @torch.inference_mode()
+    def gaps(self, ids: list[int], chosen: list[int]) -> list[float]:
+        """By how much each of CHOSEN, told one after the other, misses the best logit: in standard deviations."""
+        logits = self.model(torch.tensor([[*ids, *chosen]])).logits[0, len(ids) - 1 : -1]
+        best = logits.max(dim=-1).values
+        return [float((best[n] - logits[n, token]) / logits[n].std()) for n, token in enumerate(chosen)]

@@ -1,0 +1,133 @@
+"""Write docs/reference/real-files.md from real-files.json, and measure the JSON anew with the released `apr` program.
+
+`--check`: fail when the page is not what the JSON gives. `--measure`: ask the program (APR_BINARY, PATH, ~/.cargo/bin).
+`--recorded FOLDER`: with `--measure`, also the files in FOLDER/files, made from the models in FOLDER/models.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+DATA, PAGE = HERE / "reference" / "real-files.json", HERE / "reference" / "real-files.md"
+sys.path.insert(0, str(HERE.parent))
+
+INTRODUCTION = """# Defects of a real tool, found in real files
+
+<!-- Made by docs/generate_real_files.py from real-files.json. Do not edit. -->
+
+The release {release} of the `apr` program converts, validates and runs models. This page shows, file by file, what it
+wrote, what our checks say about the file (`aprqa check FILE --against FOLDER --depth tokens`, for the random Llama
+`--depth text`), and what the program itself says about it. All of it was measured; `tox -e apr` measures it again and
+fails when a row has changed.
+
+To make the page again: `python docs/generate_real_files.py --measure`. The files of the last section were made with the
+same release on another day and are kept outside the repository; `--recorded FOLDER` names them.
+
+What the program can do with files that *we* write is in `tests/real_apr/test_program_runs_ours.py`: it validates and
+lists all of them (F32, F16, BF16, native q8 and q4, Q4_K, Q6_K) and generates the ids that transformers gives from the
+same values (for Q4_K up to near ties: there it rounds activations to 8 bits). Where it cannot, the limits are its own:
+it has no pre-tokenizer (a line break before indentation, a double
+space or a digit group gets other ids), adds no token at the beginning of a prompt although the file declares it, and
+wraps every prompt in the chat template of a file that has one.
+"""
+SECTIONS = {
+    "tiny-qwen2": "## What it writes from the bundled Qwen2 (`models/tiny-qwen2`)",
+    "wide-llama": "## What it writes from a random Llama",
+    "damaged": "## What it says about damaged files\n\n"
+    "One sound file of a random Llama, damaged in one place each; checksums are made right again where they can be.",
+    "behaviours": "## Answers that cannot be believed",
+    "mini-llama": "## Recorded files: a random Llama",
+    "mini-qwen2": "## Recorded files: a random Qwen2",
+}
+LONGEST = 170
+MANY = 4
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--measure", action="store_true")
+    parser.add_argument("--recorded", type=Path)
+    options = parser.parse_args()
+    if options.measure:
+        old = json.loads(DATA.read_text(encoding="utf-8")) if DATA.exists() else {}
+        DATA.write_text(
+            json.dumps(measure(old, options.recorded), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
+    page = render(json.loads(DATA.read_text(encoding="utf-8")))
+    if options.check:
+        if PAGE.read_text(encoding="utf-8") != page:
+            print(f"{PAGE}: not what {DATA.name} gives; run python docs/generate_real_files.py", file=sys.stderr)
+            return 1
+        return 0
+    PAGE.write_text(page, encoding="utf-8")
+    return 0
+
+
+def measure(old: dict[str, Any], recorded: Path | None) -> dict[str, Any]:
+    """The whole JSON; recorded sections are kept from OLD when no folder is given."""
+    from tests.real_apr.measurement import measure_all, measure_recorded
+    from tests.real_apr.real_program import Apr, find_apr
+
+    path = find_apr()
+    if path is None:
+        raise SystemExit("no `apr` program: name it in APR_BINARY")
+    with tempfile.TemporaryDirectory(prefix="aprqa-real-files-") as folder:
+        home = Path(folder) / "home"
+        home.mkdir()
+        apr = Apr(path, home)
+        data: dict[str, Any] = {"release": apr.version(), **measure_all(apr, Path(folder))}
+        kept = {name: old[name] for name in ("mini-llama", "mini-qwen2") if name in old}
+        return data | (measure_recorded(apr, recorded) if recorded else kept)
+
+
+def render(data: dict[str, Any]) -> str:
+    """The page as Markdown."""
+    parts = [INTRODUCTION.format(release=data["release"])]
+    for name, title in SECTIONS.items():
+        if name not in data:
+            continue
+        parts.append(title + "\n")
+        parts.append(_behaviours(data[name]) if name == "behaviours" else _table(data[name]))
+    return "\n".join(parts)
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    lines = ["| File | Made by | What ours says | What the program says |", "|---|---|---|---|"]
+    for row in rows:
+        findings = [f"**{f['gate']}** {_cell(_said(f, row['file']))}" for f in row["ours"][:MANY]]
+        if len(row["ours"]) > MANY:
+            findings.append(f"and {len(row['ours']) - MANY} more causes")
+        ours = "<br>".join(findings) or row["verdict"]
+        program = "<br>".join(f"`{command}`: {_cell(words)}" for command, words in row["program"].items())
+        lines.append(f"| `{row['file']}` | {_cell(row['made_by'])} | {ours} | {program} |")
+    return "\n".join(lines) + "\n"
+
+
+def _behaviours(rows: list[dict[str, str]]) -> str:
+    lines = ["| Command | What it does | Measured | What ours does instead |", "|---|---|---|---|"]
+    for row in rows:
+        cells = (f"`apr {row['command']}`", row["what"], row["measured"], row["ours"])
+        lines.append("| " + " | ".join(_cell(cell) for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _said(finding: dict[str, str], file: str) -> str:
+    """Cause and message of a finding, without what the row says already."""
+    message = finding["message"].removeprefix(f"{file}: ")
+    return message if finding["cause"] in message else f"{finding['cause']}: {message}"
+
+
+def _cell(text: str) -> str:
+    shown = text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in shown.replace("|", "\\|").replace("<", "&lt;"))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

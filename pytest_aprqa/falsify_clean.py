@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from pytest_aprqa.falsify_bases import GROUND_TRUTH, QUANTISATION, link_source
-from pytest_aprqa.falsify_item import CleanModelRejected, FalsifyItem
-from pytest_aprqa.falsify_verdict import ERROR, rejection_text
+from pytest_aprqa.falsify_faults import ACCEPTED_BY, ENGINE, NO_FAULT
+from pytest_aprqa.falsify_item import FalsifyItem
+from pytest_aprqa.falsify_verdict import ERROR
 
 FORMATS = (GROUND_TRUTH, "apr", "gguf")
 TYPE_LABELS = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
@@ -46,16 +47,8 @@ class CleanItem(FalsifyItem):
                     self, model, formats, before_engine=lambda: self.seed is None, conversions=self.seed is not None
                 )
             )
-        refuted = [attempt for attempt in tried if attempt.refuted]
-        ran = sorted({attempt.gate for attempt in tried if attempt.outcome != "Skipped"})
-        self.result |= {
-            "verdict": "rejected" if refuted else "accepted" if ran else "not tried",
-            "gates": ran,
-            "rejected_by": [{"gate": one.gate, "check": one.check, "cause": one.cause} for one in refuted],
-            "seconds": round(time.perf_counter() - started, 3),
-        }
-        if refuted or not ran:
-            raise CleanModelRejected(rejection_text(self.result))
+        self.conclude(tried)
+        self.result["seconds"] = round(time.perf_counter() - started, 3)
 
     @property
     def label(self) -> str:
@@ -74,6 +67,24 @@ class CleanItem(FalsifyItem):
             made = derive(self.base.folder, self.format_name, cache=cache_folder(), dtype=self.dtype or None)
             shutil.copyfile(made.path, folder / f"model.{self.format_name}")
         return self.dtype or QUANTISATION
+
+
+class CleanEngineItem(FalsifyItem):
+    """`falsify[clean-engine]`: the stand-in engine without a fault passes every check that its faults trip."""
+
+    def runtest(self) -> None:
+        """Run the checks of behaviour on the clean base."""
+        from pytest_aprqa.falsify_checks import attempts
+        from pytest_aprqa.falsify_defects import ALL_MODALITIES, with_engine
+
+        self.extra_keyword_matches.add("clean")
+        self.result = {"kind": "clean", "name": "clean-engine", "verdict": ERROR}
+        with self.copy_folder() as folder:
+            link_source(self.base.folder, folder)
+            model = self.model_at(folder, (GROUND_TRUTH,), QUANTISATION, modalities=ALL_MODALITIES)
+            model.settings = with_engine(model.settings, f"{ENGINE}:{NO_FAULT}")
+            tried = list(attempts(self, model, (GROUND_TRUTH,), before_engine=lambda: True, gates=ACCEPTED_BY))
+        self.conclude(tried)
 
 
 def _random_model(folder: Path, seed: int) -> str:

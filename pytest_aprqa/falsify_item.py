@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +19,11 @@ from pytest_aprqa.falsify_bases import (
     base_of,
     playbook_for,
 )
+from pytest_aprqa.falsify_verdict import rejection_text
 
 if TYPE_CHECKING:
     from pytest_aprqa.collection import PlaybookFile
-    from pytest_aprqa.falsify_checks import CopyModel
+    from pytest_aprqa.falsify_checks import Attempt, CopyModel
 
 _BASES: pytest.StashKey[dict[Path, Base]] = pytest.StashKey()
 
@@ -73,6 +74,18 @@ class FalsifyItem(pytest.Item):
         from pytest_aprqa.run_state import RUN_STATE
 
         return self.config.stash[RUN_STATE].model_for(self.file.playbook).location.folder
+
+    def conclude(self, tried: Sequence[Attempt]) -> None:
+        """Put what the checks said about a clean model into the result. Raises CleanModelRejected."""
+        refuted = [attempt for attempt in tried if attempt.refuted]
+        ran = sorted({attempt.gate for attempt in tried if attempt.outcome != "Skipped"})
+        self.result |= {
+            "verdict": "rejected" if refuted else "accepted" if ran else "not tried",
+            "gates": ran,
+            "rejected_by": [{"gate": one.gate, "check": one.check, "cause": one.cause} for one in refuted],
+        }
+        if refuted or not ran:
+            raise CleanModelRejected(rejection_text(self.result))
 
     @contextlib.contextmanager
     def copy_folder(self) -> Iterator[Path]:

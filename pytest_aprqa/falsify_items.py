@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_aprqa.falsify_bases import GROUND_TRUTH
-from pytest_aprqa.falsify_clean import FORMATS, CleanItem
+from pytest_aprqa.falsify_clean import FORMATS, CleanEngineItem, CleanItem
 from pytest_aprqa.falsify_defects import ConverterItem, DefectItem, FaultItem
 from pytest_aprqa.falsify_faults import CONVERTER_DEFECTS, FAULTS
 from pytest_aprqa.falsify_item import FalsifyItem
@@ -34,6 +34,7 @@ def items_of(file: PlaybookFile) -> Iterator[FalsifyItem]:
     bases = dict.fromkeys((d.format, d.base) for d in DEFECTS.values() if d.base and d.format in formats)
     for name, dtype in bases:
         yield CleanItem.from_parent(file, name=f"falsify[clean-{name}-{dtype}]", format_name=name, dtype=dtype)
+    yield CleanEngineItem.from_parent(file, name="falsify[clean-engine]")
     for defect in DEFECTS.values():
         if defect.format in formats:
             yield DefectItem.from_parent(file, name=f"falsify[{defect.name}]", defect=defect)

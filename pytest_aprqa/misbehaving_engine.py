@@ -20,6 +20,7 @@ from pytest_aprqa.engines.protocol import (
     TokenSink,
 )
 from pytest_aprqa.models.artifact import Artifact, OpenArtifact, open_artifact
+from pytest_aprqa.models.chat_template import render_chat
 
 ANSWER = "4 is the answer to that question, I am sure."
 SLOW_S = 0.2
@@ -87,16 +88,20 @@ class MisbehavingEngine:
         if on_token is not None:
             for token in new:
                 on_token(tokenizer.decode([token]), [token])
-        return GenerationResult(request.key, tokenizer.decode(new), ids, new, "stop", 0.01, 0.001)
+        return GenerationResult(request.key, self._decoded(new), ids, new, "stop", 0.01, 0.001)
 
     def _prompt_ids(self, request: GenerationRequest) -> list[int]:
         assert self._file is not None
-        prompt = str(request.messages[-1]["content"]) if request.messages else request.prompt
+        prompt, chat = request.prompt, request.mode == "chat" or bool(request.messages)
+        if chat:
+            prompt = self._rendered(request.messages or [{"role": "user", "content": prompt}])
+        if self._fault == ("template_twice" if chat else "template_on_raw_prompts"):
+            prompt = self._rendered([{"role": "user", "content": prompt}])
         if self._fault == "unicode_lost":
             prompt = prompt.encode("ascii", "replace").decode()
         if self._fault == "broken_by_an_empty_prompt" and not prompt:
             self._broken = True
-        ids = self._file.tokenizer.encode(prompt)
+        ids = self._file.tokenizer.encode(prompt, add_special=not chat)
         limit = self._file.config.max_position_embeddings
         if len(ids) > limit:
             if self._fault == "refuses_without_a_limit":
@@ -104,6 +109,24 @@ class MisbehavingEngine:
             if self._fault != "cuts_long_prompts":
                 raise EngineError(f"the prompt has {len(ids)} tokens, the context has {limit}")
         return ids[-limit:]
+
+    def _rendered(self, messages: list[dict[str, str]]) -> str:
+        assert self._file is not None
+        tokenizer = self._file.tokenizer
+        return render_chat(
+            tokenizer.chat_template or "",
+            messages,
+            bos_token=tokenizer.bos_token,
+            eos_token=tokenizer.eos_token,
+            path=tokenizer.path,
+        )
+
+    def _decoded(self, ids: list[int]) -> str:
+        assert self._file is not None
+        tokenizer = self._file.tokenizer
+        if self._fault == "prints_byte_symbols":
+            return "".join(tokenizer.tokens[one] for one in ids)
+        return tokenizer.decode(ids)
 
     def _text(self, batch: int) -> str:
         if self._broken:

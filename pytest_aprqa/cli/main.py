@@ -31,10 +31,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "pytest_aprqa.cli.diagnose_conversion",
         "Say which of the invariants I-1 to I-5 a conversion breaks.",
     ),
+    "doctor": ("pytest_aprqa.cli.doctor", "Look at what this machine offers to a run."),
     "inspect": (
         "pytest_aprqa.cli.inspect",
         "Show what a model file declares: tensors, types, configuration, tokenizer.",
     ),
+    "list": ("pytest_aprqa.cli.list_models", "List the published models whose playbooks are packaged."),
     "lock-playbooks": ("pytest_aprqa.cli.lock_playbooks", "Write down the digests of all playbooks, or check them."),
     "playbook": ("pytest_aprqa.cli.playbook", "Check playbooks, or write those of known models."),
     "readme-sync": ("pytest_aprqa.cli.readme_sync", "Write the table of the registry into a README."),

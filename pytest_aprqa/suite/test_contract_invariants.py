@@ -86,17 +86,20 @@ def test_no_silent_type_fallback(
 @pytest.mark.gate("F-CONTRACT-I4-001", severity="P0")
 @pytest.mark.depth("weights")
 def test_values_are_preserved(declared_artifact: OpenArtifact, reference: OpenArtifact, observe: Observe) -> None:
-    """Per tensor, the normalised mean squared error against the source is within the limit of the stored type."""
+    """Per tensor and per row, the error against the source is within the limit of the stored type."""
     from pytest_aprqa.numerics.limits import limit_for
     from pytest_aprqa.numerics.tensor_error import compare_tensors
+    from pytest_aprqa.suite.row_errors import damaged_rows
 
     artifact = declared_artifact
     worst, problems, compared = ("", 0.0, 0.0), [], 0
+    present = set(artifact.tensors.names())
     for name in reference.tensors.names():
-        if name not in set(artifact.tensors.names()):
+        if name not in present:
             continue
         compared += 1
-        limit = limit_for(artifact.tensors.entry(name).dtype, reference.tensors.entry(name).dtype)
+        dtype = artifact.tensors.entry(name).dtype
+        limit = limit_for(dtype, reference.tensors.entry(name).dtype)
         error = compare_tensors(reference.tensors, artifact.tensors, name)
         if error.cause is not None:
             problems.append(f"{name}: {error.cause}")
@@ -104,6 +107,13 @@ def test_values_are_preserved(declared_artifact: OpenArtifact, reference: OpenAr
         elif not error.nmse <= limit:
             observe.finding(name, f"NMSE {error.nmse:.3g}", f"NMSE {limit:.3g}", error.likely_cause())
             problems.append(f"{name}: NMSE {error.nmse:.2e}, limit {limit:.2e} ({error.likely_cause()})")
+        elif limit and (rows := damaged_rows(reference.tensors, artifact.tensors, name, limit, dtype)):
+            first = rows[0]
+            part = f"part of the values changed: {len(rows)} rows; {first.cause}"
+            observe.finding(f"{name} row {first.row}", f"NMSE {first.nmse:.3g}", f"NMSE {first.limit:.3g}", part)
+            problems.append(
+                f"{name}: row {first.row}: NMSE {first.nmse:.2e}, limit of a row {first.limit:.2e} ({part})"
+            )
         if not error.nmse <= worst[1]:
             worst = (name, error.nmse, limit)
     observe.advise("the named tensor is not the source's: convert it again; the cause in brackets is a hint")

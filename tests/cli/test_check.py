@@ -193,3 +193,20 @@ def test_weights_and_tokens_are_compared_without_torch(files, cache):
 def test_an_unknown_depth_is_wrong_use(capsys):
     assert call(["check", "a", "--against", "b", "--depth", "bottom"]) == 2
     assert "bottom" in capsys.readouterr().err
+
+
+def test_a_file_of_few_bits_is_judged_as_such(cache, tmp_path):
+    """Clean quantisation passes; a damaged row, a matrix left wide or made too narrow does not."""
+    clean = {t: derive(TINY_MODEL, "gguf", cache=cache, dtype=t).path for t in ("q4_k", "q6_k")}
+    broken = {
+        "gguf-q4k-row-damaged": ("q4_k", "F-CONTRACT-I4-001", "part of the values changed: 1 rows"),
+        "gguf-q4k-wider-fallback": ("q4_k", "F-CONTRACT-I3-001", "silent fall-back to a wider float"),
+        "gguf-q6k-lower-fallback": ("q6_k", "F-CONTRACT-I3-001", "do not mix"),
+    }
+    made = {name: apply_defect(name, clean[t], tmp_path / f"{name}.gguf") for name, (t, _, _) in broken.items()}
+    result = check([*clean.values(), *made.values()], TINY_MODEL, "weights")
+    for path in clean.values():
+        assert result.verdict_of(str(path)) == "not refuted", result.findings
+    for name, (_, gate, cause) in broken.items():
+        mine = [f for f in result.findings if f.artifact == str(made[name])]
+        assert any(f.gate == gate and cause in f.cause and "down_proj" in f.where for f in mine), (name, mine)

@@ -19,7 +19,10 @@ ROWS = [(section, row["file"]) for section in SECTIONS for row in PAGE[section]]
 
 
 @pytest.fixture(scope="module")
-def measured(apr: Apr, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def measured(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    if "real_apr" not in request.config.getoption("markexpr"):
+        pytest.skip("measuring takes a minute: tox -e apr, or pytest -m real_apr")
+    apr: Apr = request.getfixturevalue("apr")
     return measure_all(apr, tmp_path_factory.mktemp("real-files"))
 
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-FORMATS = ("all", "html", "junit", "md", "json")
+if TYPE_CHECKING:
+    from pytest_aprqa.evidence.record import Evidence
+    from pytest_aprqa.scoring.score import QualificationScore
+
+FORMATS = ("all", "html", "junit", "md", "json", "sarif", "csv", "github")
 
 
 @click.command()
@@ -19,8 +24,9 @@ FORMATS = ("all", "html", "junit", "md", "json")
 def command(evidence: Path, output: Path | None, formats: str, model: str | None, quiet: bool) -> None:
     """Rebuild the reports of EVIDENCE: the folder of a run, evidence.jsonl, or evidence.json.
 
-    `html` writes report.html, `junit` junit.xml, `md` report.md, `json` evidence.json and mqs.json. The score is
-    computed anew; where nothing was run there is none, and the exit code is 1.
+    `html` writes report.html, `junit` junit.xml, `md` report.md, `json` evidence.json and mqs.json; `all` is these.
+    `sarif` writes report.sarif, `csv` evidence.csv; `github` prints annotations of a workflow and adds to the job's
+    summary. The score is computed anew; where nothing was run there is none, and the exit code is 1.
     """
     from pytest_aprqa.cli.evidence_input import read_evidence
     from pytest_aprqa.reporting.report_files import REPORTS, write_reports
@@ -36,6 +42,9 @@ def command(evidence: Path, output: Path | None, formats: str, model: str | None
         result = score(recorded.entries, model_id=model or recorded.model_id)
     except EmptyEvidence as error:
         refusal = str(error)
+    if formats == "github":
+        _github(recorded.entries, result)
+        return
     folder = output or recorded.folder
     folder.mkdir(parents=True, exist_ok=True)
     written = write_reports(folder, recorded.entries, result, only=None if formats == "all" else REPORTS[formats])
@@ -47,6 +56,20 @@ def command(evidence: Path, output: Path | None, formats: str, model: str | None
         click.echo(f"wrote {path}", err=True)
     if refusal:
         raise click.ClickException(f"{recorded.path}: no score: {refusal}")
+
+
+def _github(entries: list[Evidence], result: QualificationScore | None) -> None:
+    """Annotations on standard output; the summary into the file that GitHub names, where it runs us."""
+    import os
+
+    from pytest_aprqa.reporting.github_actions import step_summary, workflow_annotations
+    from pytest_aprqa.reporting.markdown import report_markdown
+
+    for line in workflow_annotations(entries):
+        click.echo(line)
+    if target := os.environ.get("GITHUB_STEP_SUMMARY"):
+        with Path(target).open("a", encoding="utf-8") as stream:
+            stream.write(step_summary(report_markdown(entries, result)))
 
 
 def _colour(markup: dict[str, bool]) -> str | None:

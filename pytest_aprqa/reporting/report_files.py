@@ -14,13 +14,16 @@ if TYPE_CHECKING:
     from pytest_aprqa.scoring.score import QualificationScore
 
 EVIDENCE, MQS, JUNIT, MARKDOWN, HTML = "evidence.json", "mqs.json", "junit.xml", "report.md", "report.html"
+SARIF, CSV = "report.sarif", "evidence.csv"
 REPORTS: dict[str, tuple[str, ...]] = {
     "json": (EVIDENCE, MQS),
     "junit": (JUNIT,),
     "md": (MARKDOWN,),
     "html": (HTML,),
+    "sarif": (SARIF,),
+    "csv": (CSV,),
 }
-ALL = (EVIDENCE, MQS, JUNIT, MARKDOWN, HTML)
+ALL = (EVIDENCE, MQS, JUNIT, MARKDOWN, HTML)  # of every run; the others are made on demand
 KILL_MATRIX = "kill_matrix.json"
 
 
@@ -32,8 +35,8 @@ def write_reports(
     Without a score there is no mqs.json, and one left by an earlier run is removed. OSError: folder not writable.
     """
     written = []
-    for name in ALL:
-        if only is not None and name not in only:
+    for name in (*ALL, SARIF, CSV):
+        if name not in (ALL if only is None else only):
             continue
         kills = _kill_matrix(folder) if name == HTML else None
         text = report_text(name, evidence, score, kills)
@@ -60,6 +63,14 @@ def report_text(
         from pytest_aprqa.reporting.junit import junit_xml
 
         return junit_xml(evidence, score)
+    if name == SARIF:
+        from pytest_aprqa.reporting.sarif import report_sarif
+
+        return report_sarif(evidence)
+    if name == CSV:
+        from pytest_aprqa.reporting.evidence_csv import evidence_csv
+
+        return evidence_csv(evidence)
     if name == HTML:
         from pytest_aprqa.reporting.html.page import report_html
 

@@ -25,7 +25,7 @@ def test_every_command_and_option_is_on_the_page(generator):
     page = generator.cli_page()
     assert all(f"## `aprqa {name}`" in page for name in COMMANDS)
     assert "`--compat`" in page
-    assert "`--formats` `all\\|html\\|junit\\|md\\|json`" in page
+    assert "`--formats` `all\\|html\\|junit\\|md\\|json\\|sarif\\|csv\\|github`" in page
 
 
 def test_every_field_of_the_schema_is_on_the_page():

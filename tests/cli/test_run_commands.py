@@ -102,3 +102,17 @@ def test_bad_files_are_one_line(tmp_path, capsys, files, words):
     arguments = ["readme-sync", "--csv", str(tmp_path / "models.csv"), "--readme", str(tmp_path / "README.md")]
     assert call(arguments) == 1
     assert words in capsys.readouterr().err
+
+
+def test_reports_for_other_programs_are_made_on_demand(run_folder, tmp_path, capsys, monkeypatch):
+    folder = run_folder("run", small_run())
+    assert not (folder / "report.sarif").exists()
+    for name, file in (("sarif", "report.sarif"), ("csv", "evidence.csv")):
+        assert call(["report", str(folder), "--formats", name, "--quiet"]) == 0
+        assert (folder / file).is_file()
+    summary = tmp_path / "summary.md"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    capsys.readouterr()
+    assert call(["report", str(folder), "--formats", "github"]) == 0
+    assert capsys.readouterr().out.startswith("::error title=G0-VALIDATE-001")
+    assert summary.read_text().startswith("# Model Qualification")

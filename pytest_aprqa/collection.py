@@ -35,6 +35,7 @@ SUITE_MODULES = (
     "pytest_aprqa.suite.test_edge_cases",
     "pytest_aprqa.suite.test_performance",
     "pytest_aprqa.suite.test_conversion",
+    "pytest_aprqa.suite.test_provenance",
     "pytest_aprqa.suite.test_configured_blocks",
 )
 BLOCK_ARGUMENT = "block"

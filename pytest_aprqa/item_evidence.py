@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import platform
 import socket
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pytest_aprqa.marks import Claim, claim_of
@@ -34,7 +35,7 @@ def evidence_of(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.T
     result, threads = facts.pop("result", None), facts.pop("threads", None)
     duration_ms = round((call.stop - call.start) * 1000)
     common: dict[str, Any] = {
-        "gate_id": gate_id_for(claim, target, conversion_of(item)),
+        "gate_id": gate_id_for(claim, target, _parameters(item)),
         "scenario": scenario_map(playbook, target, claim),
         "duration_ms": duration_ms,
         "host": host_facts() | ({"engine_threads": threads} if threads else {}),
@@ -125,18 +126,18 @@ def skip_reason(report: pytest.TestReport) -> str:
     return str(report.longrepr)
 
 
-def conversion_of(item: pytest.Item) -> Any:
-    """The conversion that an item tries, or None."""
-    from pytest_aprqa.conversions import CONVERSION_ARGUMENT
-
+def _parameters(item: pytest.Item) -> dict[str, Any]:
     callspec = getattr(item, "callspec", None)
-    return callspec.params.get(CONVERSION_ARGUMENT) if callspec is not None else None
+    return callspec.params if callspec is not None else {}
 
 
-def gate_id_for(claim: Claim, target: Any, conversion: Any = None) -> str:
-    """The gate id; `{category}` becomes A1..A6 of the scenario (run cpu, ...), `{conversion}` the path's letters."""
-    if conversion is not None:
-        return claim.gate_id.replace("{conversion}", conversion.gate)
+def gate_id_for(claim: Claim, target: Any, parameters: Mapping[str, Any] | None = None) -> str:
+    """The gate id; `{category}` becomes A1..A6 of the scenario, `{conversion}` the path, `{rule}` the rule."""
+    given = parameters or {}
+    if "conversion" in given:
+        return claim.gate_id.replace("{conversion}", given["conversion"].gate)
+    if "rule" in given:
+        return claim.gate_id.replace("{rule}", str(given["rule"]))
     if "{category}" in claim.gate_id and target is not None and target.scenario is not None:
         return claim.gate_id.replace("{category}", target.scenario.category)
     return claim.gate_id

@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Say which of the invariants I-1 to I-5 a conversion breaks.",
     ),
     "doctor": ("pytest_aprqa.cli.doctor", "Look at what this machine offers to a run."),
+    "engines": ("pytest_aprqa.cli.engines", "Ask every engine the same prompts and show what they disagree about."),
     "inspect": (
         "pytest_aprqa.cli.inspect",
         "Show what a model file declares: tensors, types, configuration, tokenizer.",

@@ -1,0 +1,99 @@
+"""`aprqa engines MODEL`: the same prompts on every engine side by side, and what they disagree about."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from pytest_aprqa.engine_comparison import EngineRun
+
+PROMPTS = ("What is 2+2?", "def add(a, b):", "Hello!")
+_SHOWN = 6
+_WIDTH = 40
+
+
+@click.command()
+@click.argument("models", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--engine", "names", multiple=True, help="Only this engine; may be given more than once.")
+@click.option("--apr-binary", metavar="PROGRAM", help="The `apr` program (default: the one on PATH).")
+@click.option("--engine-url", metavar="URL", help="An OpenAI-compatible server; key in APRQA_ENGINE_KEY.")
+@click.option("-p", "--prompt", "prompts", multiple=True, default=PROMPTS, help="Instead of the built-in prompts.")
+@click.option("-n", "--max-tokens", type=click.IntRange(1, 4096), default=12, show_default=True)
+@click.option("--timeout", type=click.IntRange(1, 3600), default=120, show_default=True, help="Seconds for one answer.")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    models: tuple[Path, ...],
+    names: tuple[str, ...],
+    apr_binary: str | None,
+    engine_url: str | None,
+    prompts: tuple[str, ...],
+    max_tokens: int,
+    timeout: int,
+    as_json: bool,
+) -> None:
+    """Ask every engine that is here the same prompts, raw and through the chat template, greedily.
+
+    MODEL is a file (GGUF, APR, SafeTensors) or the folder of a SafeTensors model, of which GGUF and APR are derived.
+    Each engine is compared with torch on the first file. Exit codes: 0 all agree, 1 a disagreement or an engine that
+    failed, 2 wrong use.
+    """
+    from pytest_aprqa.engine_comparison import artifacts_of, compare_engines
+    from pytest_aprqa.engines.plugins import BUILT_IN
+
+    engines = [engine for engine in BUILT_IN if engine.name != "url" or engine_url]
+    unknown = sorted(set(names) - {engine.name for engine in engines})
+    if unknown:
+        raise click.UsageError(f"--engine {unknown[0]}: known here: {', '.join(e.name for e in engines)}")
+    engines = [engine for engine in engines if not names or engine.name in names]
+    failed, reports = False, []
+    for model in models:
+        try:
+            artifacts = artifacts_of(model, lambda text: None)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise click.ClickException(str(error)) from None
+        for run in compare_engines(
+            artifacts, engines, prompts, max_tokens=max_tokens, limit_s=timeout,
+            apr_binary=apr_binary, engine_url=engine_url,
+        ):  # fmt: skip
+            failed = failed or bool(run.differences) or (run.problem is not None and not run.skipped)
+            reports.append(run)
+            if not as_json:
+                _show(run)
+    if as_json:
+        click.echo(json.dumps([_plain(run) for run in reports], indent=2))
+    ctx.exit(1 if failed else 0)
+
+
+def _show(run: EngineRun) -> None:
+    from pytest_aprqa.reporting.hostile_text import for_terminal
+
+    version = f" {run.description.version}" if run.description else ""
+    state, colour = "as the first", "green"
+    if run.problem:
+        state, colour = ("skipped", "yellow") if run.skipped else ("failed", "red")
+    elif run.differences:
+        state, colour = f"{len(run.differences)} of {len(run.results)} answers differ", "red"
+    click.echo(
+        f"{for_terminal(run.path.name)} ({run.format}) on {run.engine}{version}: {click.style(state, fg=colour)}"
+    )
+    if run.problem:
+        click.echo(f"    {for_terminal(run.problem)}")
+    for key, result in list(run.results.items()):
+        told = "?" if result.prompt_length is None else result.prompt_length
+        text = repr(result.text)[:_WIDTH] if not result.error else f"refused: {result.error}"[:_WIDTH]
+        click.echo(f"    {key:<8} prompt ids {told:>4}  {for_terminal(text)}")
+    for difference in run.differences[:_SHOWN]:
+        click.echo(f"  - {for_terminal(difference)}")
+    if len(run.differences) > _SHOWN:
+        click.echo(f"  - ... and {len(run.differences) - _SHOWN} more; --json has all of them")
+
+
+def _plain(run: EngineRun) -> dict[str, Any]:
+    return asdict(run) | {"path": str(run.path)}

@@ -21,31 +21,38 @@ from pytest_aprqa.formats.errors import FormatError
 from pytest_aprqa.formats.tensor_source import TensorSource, expected_nbytes, payload_of
 
 Tensor = tuple[str, str, Sequence[int], TensorSource]
+#: types whose codes (3, 6, 7) the reference engine takes for Q4_1, Q5_0 and Q5_1
+DISPUTED: Final = frozenset({"F64", "I8", "U8"})
 WRITABLE: Final = frozenset({"F32", "F16", "BF16", "F64", "I32", "I64", "I8", "U8", "Q4_K", "Q6_K", "APR_Q4", "APR_Q8"})
 
 
-def write_apr(path: str | os.PathLike[str], metadata: Mapping[str, Any], tensors: Iterable[Tensor]) -> None:
+def write_apr(
+    path: str | os.PathLike[str], metadata: Mapping[str, Any], tensors: Iterable[Tensor], *, disputed: bool = False
+) -> None:
     """Write PATH atomically from (name, dtype, row-major shape, bytes | array | function that makes them).
 
     Tensors may come in any order; data is stored sorted by name. Flags, checksums, `total_size` (stored bytes) and
-    `param_count` (elements) are filled in unless METADATA gives the last two. FormatError: what a reader would refuse.
+    `param_count` (elements) are filled in unless METADATA gives the last two. FormatError: what a reader would refuse,
+    and the DISPUTED types unless asked for.
     """
     target = Path(path)
-    pieces = _pieces(target, metadata, tensors)
+    pieces = _pieces(target, metadata, tensors, disputed)
     with replaced_atomically(target) as partial, partial.open("wb") as stream:
         for piece in pieces:
             stream.write(piece)
 
 
-def serialize_apr(metadata: Mapping[str, Any], tensors: Iterable[Tensor]) -> bytes:
+def serialize_apr(metadata: Mapping[str, Any], tensors: Iterable[Tensor], *, disputed: bool = False) -> bytes:
     """The bytes that `write_apr` would write."""
-    return b"".join(_pieces(Path("<memory>"), metadata, tensors))
+    return b"".join(_pieces(Path("<memory>"), metadata, tensors, disputed))
 
 
-def _pieces(target: Path, metadata: Mapping[str, Any], tensors: Iterable[Tensor]) -> Iterator[bytes | memoryview]:
+def _pieces(
+    target: Path, metadata: Mapping[str, Any], tensors: Iterable[Tensor], disputed: bool
+) -> Iterator[bytes | memoryview]:
     """The file piece by piece; everything is checked, and the first piece made, before any tensor is."""
     rows = sorted(tensors, key=lambda row: row[0].encode("utf-8", "surrogatepass"))
-    sizes = [_checked_size(target, *row[:3]) for row in rows]
+    sizes = [_checked_size(target, *row[:3], disputed) for row in rows]
     for before, after in itertools.pairwise(rows):
         if before[0] == after[0]:
             raise FormatError(target, f"tensor {after[0]!r}", "is given twice")
@@ -96,11 +103,15 @@ def _flags(metadata: Mapping[str, Any], rows: list[Tensor]) -> int:
     return flags
 
 
-def _checked_size(target: Path, name: str, dtype: str, shape: Sequence[int]) -> int:
+def _checked_size(target: Path, name: str, dtype: str, shape: Sequence[int], disputed: bool) -> int:
     where = f"tensor {name!r}"
     if dtype not in WRITABLE:
         advice = "decode it, then encode as F32, F16 or BF16"
         raise FormatError(target, where, "type cannot be stored in APR", found=dtype, advice=advice)
+    if dtype in DISPUTED and not disputed:
+        code = layout.CODES[dtype]
+        problem = f"readers disagree on code {code}: it may be taken for {layout.OTHER_DTYPES[code]}"
+        raise FormatError(target, where, problem, found=dtype, advice="store it as F32, F16, BF16, I32 or I64")
     if len(shape) > layout.MAX_DIMENSIONS:
         raise FormatError(target, where, "too many dimensions", found=len(shape), limit=layout.MAX_DIMENSIONS)
     size = expected_nbytes(target, name, dtype, shape, layout.MAX_NAME_BYTES)

@@ -20,7 +20,7 @@ from pytest_aprqa.formats import codecs
 from pytest_aprqa.formats.apr_file import AprFile
 from pytest_aprqa.formats.apr_layout import align64, pack_header, reseal
 from pytest_aprqa.formats.apr_metadata import ALIASES
-from pytest_aprqa.formats.apr_writer import WRITABLE, serialize_apr, write_apr
+from pytest_aprqa.formats.apr_writer import DISPUTED, WRITABLE, serialize_apr, write_apr
 from pytest_aprqa.formats.errors import FormatError
 from pytest_aprqa.formats.gguf_file import GgufFile
 from pytest_aprqa.formats.gguf_writer import write_gguf
@@ -42,12 +42,14 @@ def sample(dtype: str) -> bytes:
 def test_line_01_round_trip(tmp_path: Path, dtype: str) -> None:
     """1. "Round-trip: parse(write(x)) == x for every dtype; header re-serialisation bit-exact." """
     raw = sample(dtype)
-    data = serialize_apr({"model_type": "t", "hidden_size": 256}, [("x", dtype, (256,), raw)])
+    rows = [("x", dtype, (256,), raw)]
+    data = serialize_apr({"model_type": "t", "hidden_size": 256}, rows, disputed=dtype in DISPUTED)
     with AprFile(saved(tmp_path, data)) as file:
         entry, header = file.entries["x"], file.header
         assert (entry.dtype, entry.shape, file.raw("x").tobytes()) == (dtype, (256,), raw)
         metadata = {key: value for key, value in file.metadata.items() if value is not None}
-        assert serialize_apr(metadata, [(entry.name, entry.dtype, entry.shape, file.raw("x"))]) == data
+        again = [(entry.name, entry.dtype, entry.shape, file.raw("x"))]
+        assert serialize_apr(metadata, again, disputed=dtype in DISPUTED) == data
     fields = (header.flags, header.tensor_count, header.metadata_size, header.index_offset, header.data_offset)
     assert pack_header(*fields) == data[:64]
 

@@ -115,7 +115,7 @@ def test_every_stored_type_comes_back_bit_for_bit(tmp_path):
         ]
     ):
         rows.append((f"t{number}", dtype, shape, random.bytes(size)))
-    write_apr(tmp_path / "x.apr", {"model_type": "t"}, reversed(rows))
+    write_apr(tmp_path / "x.apr", {"model_type": "t"}, reversed(rows), disputed=True)
     with AprFile(tmp_path / "x.apr") as file:
         assert file.warnings == []
         assert list(file.entries) == sorted(name for name, *_ in rows)
@@ -134,6 +134,9 @@ def test_every_stored_type_comes_back_bit_for_bit(tmp_path):
         (("", "F32", (1,), bytes(4)), "bad length"),
         (("../x", "F32", (1,), bytes(4)), "looks like a path"),
         (("a", "Q8_0", (32,), bytes(34)), "cannot be stored in APR"),
+        (("a", "F64", (1,), bytes(8)), "code 3: it may be taken for Q4_1"),
+        (("a", "I8", (1,), bytes(1)), "code 6: it may be taken for Q5_0"),
+        (("a", "U8", (1,), bytes(1)), "code 7: it may be taken for Q5_1"),
         (("a", "Q4_K", (2, 255), bytes(288)), "multiple of 256"),
         (("a", "F32", (1,) * 9, bytes(4)), "too many dimensions"),
         (("a", "F32", (2**32, 2**32), b""), "overflows"),

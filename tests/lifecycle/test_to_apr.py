@@ -145,3 +145,19 @@ def test_values_that_a_scale_cannot_hold_are_refused_by_name(tmp_path: Path) -> 
     weights.write_bytes(data)
     with pytest.raises(LifecycleError, match=r"model\.layers\.1\.mlp\.up_proj\.weight: cannot be stored as APR_Q4"):
         derive(folder, "apr", cache=tmp_path / "cache", dtype="q4")
+
+
+@pytest.mark.parametrize(("dtype", "stored", "limit"), [("q4_k", "Q4_K", 8e-3), ("q6_k", "Q6_K", 5e-4)])
+def test_k_quants_hold_for_matrices_of_whole_blocks(tmp_path: Path, dtype: str, stored: str, limit: float) -> None:
+    """256 wide, 256 x 320 in the middle: down_proj has rows of 320 and keeps the source's type."""
+    changes = {"hidden_size": 256, "intermediate_size": 320, "num_attention_heads": 4, "num_key_value_heads": 2}
+    folder = write_random_llama(tmp_path / "model", changes={**changes, "head_dim": 64, "num_hidden_layers": 1})
+    artifact = derive(folder, "apr", cache=tmp_path / "cache", dtype=dtype)
+    with open_tensor_file(artifact.path) as file, open_tensor_file(folder) as source:
+        assert file.metadata["quantization"]["quant_type"] == dtype
+        for name, entry in file.entries.items():
+            expected = "F32" if len(entry.shape) == 1 else "BF16" if "down_proj" in name else stored
+            assert entry.dtype == expected, name
+            values = source.read(name).astype(np.float64)
+            error = ((file.read(name) - values) ** 2).sum() / (values**2).sum()
+            assert error <= (limit if expected == stored else 0), name

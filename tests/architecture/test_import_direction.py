@@ -25,6 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "registry": {"scoring", "evidence"},
     "defects": {"formats", "models"},
     "lifecycle": {"formats", "models", "numerics", "engines"},
+    "random_models": {"formats", "models", "lifecycle"},
 }
 MAY_IMPORT["suite"] = set(MAY_IMPORT) | {FACE}
 MAY_IMPORT[FACE] = set(MAY_IMPORT) - {"cli"}

@@ -100,5 +100,6 @@ def _write_tokenizer(folder: Path, tokenizer: TokenizerDeclaration) -> None:
 
 
 def _write(path: Path, document: dict[str, Any]) -> None:
-    kept = {name: value for name, value in document.items() if value is not None}
+    # A window that is left out has the family's default size; null says that there is none.
+    kept = {name: value for name, value in document.items() if value is not None or name == "sliding_window"}
     path.write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from pytest_aprqa.models.artifact import OpenArtifact
 
 HEAD = "lm_head.weight"
@@ -47,11 +49,14 @@ class Comparison:
     worst: tuple[str, float, float] = ("", 0.0, 0.0)
 
 
-def compare_models(first: OpenArtifact, second: OpenArtifact) -> Comparison:
-    """Compare `second` with `first`, tensor by tensor; a tied head may be stored or left out on either side."""
+def compare_models(first: OpenArtifact, second: OpenArtifact, through: Collection[str] = ()) -> Comparison:
+    """Compare `second` with `first`, tensor by tensor; a tied head may be stored or left out on either side.
+
+    `through`: the formats on the way, which may know a family only by the name of another (GGUF: Mistral as Llama).
+    """
     result = Comparison()
     _compare_names(first, second, result)
-    _compare_declarations(first, second, result)
+    _compare_declarations(first, second, result, through)
     _compare_values(first, second, result)
     _compare_tokens(first, second, result)
     return result
@@ -76,7 +81,9 @@ def _compare_names(first: OpenArtifact, second: OpenArtifact, result: Comparison
         result.differences.append(Difference(name, "present", "absent", "the tensor was added or renamed"))
 
 
-def declaration_differences(first: OpenArtifact, second: OpenArtifact) -> dict[str, tuple[Any, Any, bool]]:
+def declaration_differences(
+    first: OpenArtifact, second: OpenArtifact, through: Collection[str] = ()
+) -> dict[str, tuple[Any, Any, bool]]:
     """field -> (declared by the second, by the first, whether they are the same) for every declared number."""
     from pytest_aprqa.models.families import same_architecture
 
@@ -88,13 +95,16 @@ def declaration_differences(first: OpenArtifact, second: OpenArtifact) -> dict[s
         if isinstance(expected, float) and isinstance(found, float):
             same = math.isclose(found, expected, rel_tol=FLOAT_DIGITS)
         if name == "architecture":
-            same = same_architecture(found, expected, second.format) or same_architecture(expected, found, first.format)
+            same = any(same_architecture(found, expected, one) for one in (second.format, *through))
+            same = same or same_architecture(expected, found, first.format)
         rows[name] = (found, expected, same)
     return rows
 
 
-def _compare_declarations(first: OpenArtifact, second: OpenArtifact, result: Comparison) -> None:
-    for name, (found, expected, same) in declaration_differences(first, second).items():
+def _compare_declarations(
+    first: OpenArtifact, second: OpenArtifact, result: Comparison, through: Collection[str]
+) -> None:
+    for name, (found, expected, same) in declaration_differences(first, second, through).items():
         result.fields += 1
         if not same:
             result.differences.append(Difference(name, found, expected, f"another {name} is declared"))

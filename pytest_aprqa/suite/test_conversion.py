@@ -38,7 +38,7 @@ def test_conversion_preserves_the_model(
     observe("dtype", conversion.dtype)
     observe.advise("the converter of the last format in the path loses or changes what the first finding names")
     with model.converted(conversion.like) as like, model.converted(conversion.path, conversion.dtype) as end:
-        result = compare_models(like, end)
+        result = compare_models(like, end, through=(*conversion.like, *conversion.path))
     for difference in result.differences:
         observe.finding(difference.where, difference.found, difference.expected, difference.cause)
     observe("tensors_compared", result.tensors, limit=">= 1", passed=result.tensors > 0)

@@ -47,8 +47,15 @@ def tokenizer_from_hf(folder: Path) -> TokenizerDeclaration:
         add_bos=False,
         chat_template=_template(folder, settings),
         hf_json=text,
+        kind=_kind(document["model"]),
     )
     return _with_bos_policy(declaration)
+
+
+def _kind(model: dict[str, Any]) -> str:
+    """The kind of vocabulary by its GGUF name."""
+    kinds = {"WordPiece": "bert", "Unigram": "t5"}
+    return kinds.get(str(model.get("type")), "llama" if model.get("byte_fallback") is True else "gpt2")
 
 
 def _with_bos_policy(declaration: TokenizerDeclaration) -> TokenizerDeclaration:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pytest_aprqa.models.errors import ModelError
-from pytest_aprqa.models.pre_tokenizers import WHOLE_TOKENS_FIRST
+from pytest_aprqa.models.pre_tokenizers import BEGIN_BY_NAME
 from pytest_aprqa.models.tokenizer import CONTROL, NORMAL, UNUSED, USER_DEFINED, TokenizerDeclaration, end_ids
+from pytest_aprqa.models.tokenizer_build import KINDS, MERGED_KINDS
 
 ADVICE = "convert again with the whole tokenizer"
 BYTE_LEVEL = "gpt2"
@@ -21,25 +23,71 @@ _TAG_SHAPE = re.compile(r"</?[a-z_]{1,20}>")
 FILLER = "<unk>"
 
 
+# Ids that a kind of vocabulary has in llama.cpp where the file names none.
+_DEFAULT_IDS = {
+    "llama": {"bos": 1, "eos": 2, "unknown": 0},
+    "bert": {"bos": 101, "unknown": 100, "seperator": 102},
+    "t5": {"eos": 1, "unknown": 2},
+}
+
+
 def tokenizer_from_gguf(path: Path, metadata: Mapping[str, Any]) -> TokenizerDeclaration:
-    """Read `tokenizer.ggml.*` of a GGUF file. ModelError: lost, incomplete, or no byte-level BPE."""
+    """Read `tokenizer.ggml.*` of a GGUF file. ModelError: lost, incomplete, or of a kind that is not known."""
     kind = metadata.get("tokenizer.ggml.model", BYTE_LEVEL)
-    if kind != BYTE_LEVEL:
-        raise ModelError(
-            path, "tokenizer.ggml.model", "is a kind of vocabulary that is not read", found=kind, limit=BYTE_LEVEL
-        )
+    if kind not in KINDS:
+        problem = "is a kind of vocabulary that is not read"
+        raise ModelError(path, "tokenizer.ggml.model", problem, found=kind, limit=", ".join(KINDS))
     pre = metadata.get("tokenizer.ggml.pre", "default")
-    return _from_keys(
+    ids = {n: metadata.get(f"tokenizer.ggml.{n}_token_id") for n in ("bos", "eos", "eot", "eom", "unknown")}
+    # The key of the separator is misspelt in the format.
+    ids["separator"] = metadata.get("tokenizer.ggml.seperator_token_id")
+    defaults = _DEFAULT_IDS.get(kind, {})
+    ids |= {name: defaults.get(name) for name in ("bos", "eos", "unknown") if ids[name] is None}
+    if kind == "bert":
+        ids["separator"] = ids["separator"] if ids["separator"] is not None else defaults["seperator"]
+        ids["bos"] = metadata.get("tokenizer.ggml.cls_token_id", ids["bos"])
+    # llama.cpp adds BOS to byte-level vocabularies only when told to, except those of Llama 3 and Tekken.
+    begins = kind in ("llama", "bert") or (kind == BYTE_LEVEL and pre in BEGIN_BY_NAME)
+    ends = metadata.get("tokenizer.ggml.add_eos_token", kind == "t5")
+    declaration = _from_keys(
         path,
         tokens=metadata.get("tokenizer.ggml.tokens"),
         types=metadata.get("tokenizer.ggml.token_type"),
         merges=metadata.get("tokenizer.ggml.merges"),
         pre=pre,
-        ids={n: metadata.get(f"tokenizer.ggml.{n}_token_id") for n in ("bos", "eos", "eot", "eom")},
-        # llama.cpp adds BOS to byte-level vocabularies only when told to, except those of Llama 3.
-        add_bos=metadata.get("tokenizer.ggml.add_bos_token", pre in WHOLE_TOKENS_FIRST),
+        ids=ids,
+        add_bos=True if kind == "bert" else metadata.get("tokenizer.ggml.add_bos_token", begins),
         template=metadata.get("tokenizer.chat_template"),
+        kind=kind,
     )
+    return replace(
+        declaration,
+        scores=_scores(path, metadata.get("tokenizer.ggml.scores"), len(declaration.tokens)),
+        unknown_id=ids["unknown"],
+        closing_id=ids["separator"] if kind == "bert" else ids["eos"] if ends else None,
+        add_space_prefix=bool(metadata.get("tokenizer.ggml.add_space_prefix", kind in ("llama", "t5"))),
+        remove_extra_whitespaces=bool(metadata.get("tokenizer.ggml.remove_extra_whitespaces", False)),
+        charsmap=_charsmap(path, metadata.get("tokenizer.ggml.precompiled_charsmap")),
+        pre_declared=kind != BYTE_LEVEL or "tokenizer.ggml.pre" in metadata,
+    )
+
+
+def _scores(path: Path, scores: Any, count: int) -> list[float]:
+    if scores is None:
+        return []
+    if not isinstance(scores, list) or not all(isinstance(s, (int, float)) and not isinstance(s, bool) for s in scores):
+        raise ModelError(path, "tokenizer.ggml.scores", "an entry is not a number", advice=ADVICE)
+    if len(scores) != count:
+        raise ModelError(path, "tokenizer.ggml.scores", "differ in number", found=len(scores), limit=count)
+    return scores
+
+
+def _charsmap(path: Path, values: Any) -> bytes:
+    if values is None:
+        return b""
+    if not isinstance(values, list) or not all(isinstance(v, int) and -128 <= v < 256 for v in values):
+        raise ModelError(path, "tokenizer.ggml.precompiled_charsmap", "is not a list of bytes", advice=ADVICE)
+    return bytes(v & 0xFF for v in values)
 
 
 def tokenizer_from_apr(path: Path, metadata: Mapping[str, Any]) -> TokenizerDeclaration:
@@ -61,13 +109,24 @@ def _pre_of(metadata: Mapping[str, Any]) -> str:
 
 
 def _from_keys(
-    path: Path, *, tokens: Any, types: Any, merges: Any, pre: Any, ids: Mapping[str, Any], add_bos: Any, template: Any
+    path: Path,
+    *,
+    tokens: Any,
+    types: Any,
+    merges: Any,
+    pre: Any,
+    ids: Mapping[str, Any],
+    add_bos: Any,
+    template: Any,
+    kind: str = BYTE_LEVEL,
 ) -> TokenizerDeclaration:
     if not isinstance(tokens, list) or not tokens:
         raise ModelError(path, "tokenizer", "the tokenizer is missing", advice=ADVICE)
     if not all(isinstance(t, str) for t in tokens):
         raise ModelError(path, "tokenizer tokens", "an entry is not text", advice=ADVICE)
-    if not merges:
+    if not merges and kind not in MERGED_KINDS:
+        merges = []
+    elif not merges:
         raise ModelError(path, "tokenizer merges", "the tokenizer has no merges", advice=ADVICE)
     if not isinstance(merges, list) or not all(isinstance(m, str) for m in merges):
         raise ModelError(path, "tokenizer merges", "an entry is not text", advice=ADVICE)
@@ -84,10 +143,11 @@ def _from_keys(
         pre_tokenizer=str(pre),
         bos_id=ids.get("bos"),
         eos_id=ids.get("eos"),
-        end_ids=end_ids(tokens, kinds, [v for n, v in ids.items() if n != "bos" and v is not None]),
+        end_ids=end_ids(tokens, kinds, [ids[n] for n in ("eos", "eot", "eom") if ids.get(n) is not None]),
         add_bos=bool(add_bos),
         chat_template=template if isinstance(template, str) and template else None,
         types_declared=types is not None,
+        kind=kind,
     )
 
 

@@ -7,7 +7,7 @@ import copy
 import pytest
 from tokenizers import Regex, pre_tokenizers
 
-from pytest_aprqa.models.pre_tokenizers import PATTERNS, UNKNOWN, WHOLE_TOKENS_FIRST, name_of
+from pytest_aprqa.models.pre_tokenizers import BEGIN_BY_NAME, PATTERNS, UNKNOWN, WHOLE_TOKENS_FIRST, name_of
 from tests.model_fixtures import QWEN2_PATTERN
 
 QWEN2 = {
@@ -47,8 +47,10 @@ def test_splits_lose_nothing(name):
     assert "".join(pieces(name, text)) == text
 
 
-def test_only_names_of_llama3_take_whole_tokens_first():
-    assert {PATTERNS[name] for name in WHOLE_TOKENS_FIRST} == {PATTERNS["llama-bpe"]}
+def test_whole_tokens_and_begin_are_of_known_names():
+    assert set(PATTERNS) >= WHOLE_TOKENS_FIRST
+    assert WHOLE_TOKENS_FIRST >= BEGIN_BY_NAME
+    assert "smaug-bpe" not in WHOLE_TOKENS_FIRST
 
 
 def test_the_splits_of_tokenizer_json_get_their_name():

@@ -65,9 +65,11 @@ def test_an_unknown_pre_tokenizer_is_refused_by_name(stored):
         declaration.build()
 
 
-def test_a_sentencepiece_vocabulary_is_refused_by_its_kind(stored):
-    with pytest.raises(ModelError, match=r"tokenizer\.ggml\.model: .*found llama, limit gpt2"):
-        tokenizer_from_gguf(FILE, gguf_keys(stored, model="llama"))
+@pytest.mark.parametrize("kind", ["rwkv", "plamo2", "no_vocab", "", 3])
+def test_a_vocabulary_that_is_not_read_is_refused_by_its_kind(stored, kind):
+    limit = "limit gpt2, llama, gemma4, bert, t5"
+    with pytest.raises(ModelError, match=rf"tokenizer\.ggml\.model: is a kind .*found {kind}, {limit}"):
+        tokenizer_from_gguf(FILE, gguf_keys(stored, model=kind))
 
 
 def test_a_merge_of_unknown_tokens_is_named(stored):

@@ -46,7 +46,7 @@ def decode(dtype: str, raw: Bytes, shape: Sequence[int]) -> Floats:
     ValueError when the type has no decoder here or when RAW is not exactly `tensor_nbytes(dtype, shape)` bytes.
     """
     shape = tuple(shape)
-    _check(dtype, raw, shape)
+    check(dtype, raw, shape)
     pieces = list(_pieces(dtype, raw, shape, max(element_count(shape), 1)))
     flat = pieces[0] if len(pieces) == 1 else np.concatenate(pieces) if pieces else np.empty(0, np.float32)
     return flat.reshape(shape)
@@ -58,7 +58,7 @@ def decode_pieces(dtype: str, raw: Bytes, shape: Sequence[int], elements: int = 
     Memory stays bounded by the piece, whatever the size of the tensor. Errors as `decode`.
     """
     shape = tuple(shape)
-    _check(dtype, raw, shape)
+    check(dtype, raw, shape)
     return _pieces(dtype, raw, shape, max(elements, 1))
 
 
@@ -105,7 +105,7 @@ def from_bfloat16(bits: NDArray[np.uint16]) -> Floats:
     return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
 
 
-def _check(dtype: str, raw: Bytes, shape: tuple[int, ...]) -> None:
+def check(dtype: str, raw: Bytes, shape: tuple[int, ...]) -> None:
     if dtype not in DECODABLE:
         raise ValueError(f"cannot decode {dtype}; decodable types are {', '.join(sorted(DECODABLE))}")
     expected = tensor_nbytes(dtype, shape)

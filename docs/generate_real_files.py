@@ -34,7 +34,10 @@ lists all of them (F32, F16, BF16, native q8 and q4, Q4_K, Q6_K) and generates t
 same values (for Q4_K up to near ties: there it rounds activations to 8 bits). Where it cannot, the limits are its own:
 it has no pre-tokenizer (a line break before indentation, a double
 space or a digit group gets other ids), adds no token at the beginning of a prompt although the file declares it, and
-wraps every prompt in the chat template of a file that has one.
+wraps every prompt in the chat template of a file that has one. Our GGUF files it runs too
+(`test_program_runs_our_gguf.py`: F32, F16, BF16, Q8_0, Q4_0, Q4_K, Q6_K), there with the pre-tokenizer of Qwen2 and the
+token at the beginning; the pre-tokenizer of GPT-2 it does not obey. What we read of its files is in
+`test_program_writes.py`: all of them, but for one whose tensors overlap.
 """
 SECTIONS = {
     "tiny-qwen2": "## What it writes from the bundled Qwen2 (`models/tiny-qwen2`)",

@@ -96,7 +96,7 @@ def test_greedy_ids_and_text_equal_those_of_transformers(apr: Apr, workplace: An
 def test_q4_k_ids_are_those_of_transformers_up_to_near_ties(apr: Apr, workplace: Any, model: str) -> None:
     """Q4_K is multiplied with activations rounded to 8 bits: an id may be one that is nearly as likely, no other.
 
-    Measured on five prompts for each model: 5 of 160 ids differ, the largest gap is 0.11 of the logits' standard deviation.
+    Measured on five prompts for each model: 5 of 160 ids differ, the largest gap is 0.11 standard deviations.
     """
     path = workplace.artifact(model, "q4_k")
     reference = workplace.reference(model).load(path)

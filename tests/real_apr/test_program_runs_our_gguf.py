@@ -50,7 +50,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def misses(apr: Apr, path: Path, reference: Reference, prompt: str) -> list[float]:
-    """Gaps of the ids that the program generates after as many prompt ids as the tokenizer gives, the first included."""
+    """Gaps of the ids that the program generates after as many prompt ids as the tokenizer gives."""
     ids = reference.tokenizer(prompt)["input_ids"]
     told = apr("run", path, f"--prompt={prompt}", "--max-tokens", "12", "--no-gpu", "--json").json()
     assert told["prompt_tokens"] == len(ids), prompt

@@ -99,8 +99,12 @@ def playbook_for(
     timeout_ms: int,
     modalities: tuple[str, ...] = MODALITIES,
     profile: dict[str, Any] | None = None,
+    is_base: bool = True,
 ) -> Playbook:
-    """The base's playbook over the copy in `folder`: these formats, CPU, few prompts, exactly the declared type."""
+    """The base's playbook over the copy in `folder`: these formats, CPU, few prompts, exactly the declared type.
+
+    `is_base` False: the copy is of another model, so that the playbook's dimensions are not expected of it.
+    """
     playbook = base.playbook
     asked = playbook.matrix.prompts[:prompts]
     matrix = dataclasses.replace(
@@ -113,7 +117,10 @@ def playbook_for(
         timeout_ms=timeout_ms,
         mvp_matrix={},
     )
-    model = dataclasses.replace(playbook.model, local_path=folder, formats=formats, quantizations=(dtype,))
+    expected = playbook.model.expected if is_base else {}
+    model = dataclasses.replace(
+        playbook.model, local_path=folder, formats=formats, quantizations=(dtype,), expected=expected
+    )
     return dataclasses.replace(
         playbook,
         name=f"{playbook.name}-{prompts}",

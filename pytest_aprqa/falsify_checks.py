@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_aprqa.collection import PlaybookFile, drop_empty_blocks, target_of
-from pytest_aprqa.conversions import CONVERSION_ARGUMENT
+from pytest_aprqa.conversions import CONVERSION_ARGUMENT, Conversion
 from pytest_aprqa.engine_pool import EnginePool
 from pytest_aprqa.item_evidence import EVIDENCE_PROPERTY
 from pytest_aprqa.marks import claim_of
@@ -158,7 +158,8 @@ def needs_engine(check: pytest.Item) -> bool:
 def _checks_below(item: pytest.Item, playbook: Playbook, formats: set[str], *, conversions: bool) -> list[pytest.Item]:
     """The suite's checks of `formats`, by cost; checks of the whole playbook have no copy to judge.
 
-    Conversions start from a copy and judge our converters: they are kept where `conversions` asks for them.
+    Conversions start from a copy and judge our converters: where `conversions` asks for them, those without a
+    quantisation are kept.
     """
     found = list(_items_of(CopyFile.below(item, playbook)))
     drop_empty_blocks(found)
@@ -166,12 +167,17 @@ def _checks_below(item: pytest.Item, playbook: Playbook, formats: set[str], *, c
     for check in found:
         target = target_of(check)
         if target is None:
-            callspec = getattr(check, "callspec", None)
-            if conversions and callspec is not None and CONVERSION_ARGUMENT in callspec.params:
+            if conversions and _is_plain_conversion(check):
                 kept.append(check)
         elif target.format in formats:
             kept.append(check)
     return sorted(kept, key=needs_engine)
+
+
+def _is_plain_conversion(check: pytest.Item) -> bool:
+    callspec = getattr(check, "callspec", None)
+    conversion = callspec.params.get(CONVERSION_ARGUMENT) if callspec is not None else None
+    return isinstance(conversion, Conversion) and conversion.dtype == "native"
 
 
 def _items_of(node: pytest.Collector) -> Iterator[pytest.Item]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from pathlib import Path
@@ -10,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from pytest_aprqa.falsify_bases import GROUND_TRUTH, QUANTISATION, link_source
+from pytest_aprqa.falsify_bases import GROUND_TRUTH, MODALITIES, QUANTISATION, link_source
 from pytest_aprqa.falsify_faults import ACCEPTED_BY, ENGINE, NO_FAULT
 from pytest_aprqa.falsify_item import FalsifyItem
 from pytest_aprqa.falsify_verdict import ERROR
 
+EMBEDDING = "model.embed_tokens.weight"
+RAW_ONLY = ("run",)  # a random model may have no chat template
 FORMATS = (GROUND_TRUTH, "apr", "gguf")
-TYPE_LABELS = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 
 
 class CleanItem(FalsifyItem):
@@ -41,7 +41,13 @@ class CleanItem(FalsifyItem):
             except LifecycleError as error:
                 self.result["verdict"] = "not tried"
                 pytest.skip(f"this model has no such file: {error}")
-            model = self.model_at(folder, formats, dtype)
+            model = self.model_at(
+                folder,
+                formats,
+                dtype,
+                modalities=MODALITIES if self.seed is None else RAW_ONLY,
+                is_base=self.seed is None,
+            )
             tried = list(
                 attempts(
                     self, model, formats, before_engine=lambda: self.seed is None, conversions=self.seed is not None
@@ -88,8 +94,9 @@ class CleanEngineItem(FalsifyItem):
 
 
 def _random_model(folder: Path, seed: int) -> str:
-    from pytest_aprqa.random_models import random_model_folder  # type: ignore[import-untyped]
+    """Write the model of a seed; the label of the type that its matrices have."""
+    from pytest_aprqa.models.artifact import open_artifact
+    from pytest_aprqa.random_models import random_model_folder
 
-    made = random_model_folder(folder, seed)
-    declared = json.loads((made / "config.json").read_text(encoding="utf-8")).get("torch_dtype")
-    return TYPE_LABELS.get(str(declared), QUANTISATION)
+    with open_artifact(random_model_folder(folder, seed)) as artifact:
+        return artifact.tensors.entry(EMBEDDING).dtype.lower()

@@ -107,6 +107,7 @@ class FalsifyItem(pytest.Item):
         against: Path | None = None,
         modalities: tuple[str, ...] = MODALITIES,
         profile: dict[str, Any] | None = None,
+        is_base: bool = True,
     ) -> CopyModel:
         """The copy in `folder` as a model under test, under the base's playbook, compared with `against`."""
         from pytest_aprqa.falsify_checks import CopyModel, settings_for
@@ -121,5 +122,6 @@ class FalsifyItem(pytest.Item):
             timeout_ms=timeout_ms,
             modalities=modalities,
             profile=profile,
+            is_base=is_base,
         )
         return CopyModel(playbook, settings_for(resolve_settings(self.config, playbook), timeout_ms, against))

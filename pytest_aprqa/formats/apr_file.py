@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import struct
-import zlib
 from typing import Any, Final
 
 import numpy as np
@@ -16,13 +15,17 @@ from numpy.typing import NDArray
 from pytest_aprqa.formats import apr_layout as layout
 from pytest_aprqa.formats.apr_metadata import alias_conflicts, canonical_keys, check_types
 from pytest_aprqa.formats.blocks import tensor_nbytes
+from pytest_aprqa.formats.checksum import crc32
 from pytest_aprqa.formats.errors import FormatError
 from pytest_aprqa.formats.json_text import parse_json_object
 from pytest_aprqa.formats.tensor_checks import check_tensor_name, checked_count
 from pytest_aprqa.formats.tensor_file import MappedFile, TensorEntry, TensorFile
 
 _LEGACY: Final = (b"APRN", b"APR1", b"APR2")
-_PIECE: Final = 16 * 2**20
+#: from this size on (bytes) a checksum is remembered; writing so much takes longer than the clock of a file needs
+_LARGE: Final = 64 * 2**20
+_MOST_KNOWN: Final = 64
+_KNOWN: dict[tuple[int, ...], int] = {}
 _SMALLEST_ENTRY: Final = 2 + 1 + 2 + 16
 _CUT: Final = "the file is cut short or damaged: download or convert it again"
 #: a head that may be stored without bytes -> the embedding that it then stands for
@@ -257,14 +260,18 @@ class AprFile(TensorFile):
             self._refuse(where, "checksum does not match the file: its bytes were changed", found, limit, _CUT)
 
     def _checksum(self, end: int) -> int:
-        """CRC-32 of the first END bytes. Pages already read are let go, so that memory stays bounded."""
-        checksum = 0
-        for start in range(0, end, _PIECE):
-            stop = min(start + _PIECE, end)
-            checksum = zlib.crc32(self._data[start:stop], checksum)
-            if end > _PIECE:
-                self._maps[0].forget(start, stop)
-        return checksum
+        """CRC-32 of the first END bytes: of a large file once per process while its state on disk is the same.
+
+        Pages already read are let go, so that memory stays bounded.
+        """
+        mapped = self._maps[0]
+        if end < _LARGE:
+            return crc32(self._data[:end])
+        if mapped.state not in _KNOWN:
+            while len(_KNOWN) >= _MOST_KNOWN:
+                del _KNOWN[next(iter(_KNOWN))]
+            _KNOWN[mapped.state] = crc32(self._data[:end], mapped.forget)
+        return _KNOWN[mapped.state]
 
     def _check_overlap(self, entries: list[TensorEntry]) -> None:
         end = self.header.data_offset

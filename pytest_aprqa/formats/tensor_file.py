@@ -38,7 +38,10 @@ class TensorEntry:
 
 
 class MappedFile:
-    """One regular file mapped read-only: `path`, `size` in bytes, `data` (bytes-like). FormatError if it cannot be."""
+    """One regular file mapped read-only: `path`, `size` in bytes, `data` (bytes-like). FormatError if it cannot be.
+
+    `state`: device, inode, size and times of change: equal while the file is the same, for what is costly to ask twice.
+    """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
@@ -54,6 +57,8 @@ class MappedFile:
             if not stat.S_ISREG(status.st_mode):
                 raise FormatError(path, "file", "is not a regular file", advice="name a model file")
             self.size = status.st_size
+            times = (status.st_mtime_ns, status.st_ctime_ns)
+            self.state = (status.st_dev, status.st_ino, status.st_size, *times)
             self._view = memoryview(mmap.mmap(handle, 0, access=mmap.ACCESS_READ) if self.size else b"")
         except OSError as problem:
             raise FormatError(path, "file", f"cannot be mapped: {problem.strerror}") from problem

@@ -216,19 +216,24 @@ def test_line_09_cut_at_every_boundary(tmp_path: Path, cut: int, strict: bool) -
     assert "\n" not in str(caught.value)
 
 
+def sparse_file(path: Path, size: int) -> Path:
+    """A sound file with one U8 tensor of SIZE zeros (whole MiB): a hole on the disk, SIZE bytes to the reader."""
+    head = apr_bytes([Row("x", 7, (size,), b"", size)])[:-4]
+    checksum = zlib.crc32(head)
+    for _ in range(size // 2**20):
+        checksum = zlib.crc32(bytes(2**20), checksum)
+    with path.open("wb") as stream:
+        stream.write(head)
+        stream.truncate(len(head) + size)
+        stream.seek(0, 2)
+        stream.write(struct.pack("<I", checksum))
+    return path
+
+
 def test_line_10_mapped_not_copied(tmp_path: Path) -> None:
     """10. "mmap reading: no full-file copy needed (offsets are absolute after adding data_offset)." """
     size = 256 * 2**20
-    head = apr_bytes([Row("x", 7, (size,), b"", size)])[:-4]
-    path = tmp_path / "sparse.apr"
-    with path.open("wb") as stream:
-        stream.write(head)
-        stream.truncate(len(head) + size)  # a hole on the disk, 256 MiB to the reader
-    checksum = zlib.crc32(head)
-    for _ in range(size // 2**24):
-        checksum = zlib.crc32(bytes(2**24), checksum)
-    with path.open("ab") as stream:
-        stream.write(struct.pack("<I", checksum))
+    path = sparse_file(tmp_path / "sparse.apr", size)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with AprFile(path) as file:
         assert file.warnings == []
@@ -240,6 +245,22 @@ def test_line_10_mapped_not_copied(tmp_path: Path) -> None:
         assert next(file.chunks("x", 1024)).shape == (1024,)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown < 128 * 1024, f"{grown} KiB more resident memory"
+
+
+def test_line_10_a_large_file_that_changes_is_read_again(tmp_path: Path) -> None:
+    """The checksum of a large file is remembered only while the file stays as it is."""
+    path = sparse_file(tmp_path / "sparse.apr", 64 * 2**20)
+    for _ in range(2):
+        AprFile(path).close()
+    for value in (b"\1", b"\0"):
+        with path.open("r+b") as stream:
+            stream.seek(40 * 2**20)
+            stream.write(value)
+        if value == b"\1":
+            with pytest.raises(FormatError, match="checksum does not match"):
+                AprFile(path)
+        else:
+            AprFile(path).close()
 
 
 def test_line_11_repeated_name_is_refused(tmp_path: Path) -> None:

@@ -20,7 +20,10 @@ ROW_FACTOR = 5.0
 FAINT = 1e-4
 # Types with one scale for the whole tensor: a faint row is only as exact as the loudest.
 ONE_SCALE = ("APR_Q8", "APR_Q4")
-_ROWS_AT_ONCE = 1 << 20  # values
+ROWS_EXPLAINED = 3
+_VALUES_AT_ONCE = 1 << 20
+_BYTES_AT_ONCE = 1 << 22
+_ROTATED = ".self_attn."
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,37 +36,82 @@ class RowError:
     cause: str
 
 
-def damaged_rows(
+@dataclass(frozen=True, slots=True)
+class MatrixError:
+    """NMSE of a whole matrix, and the rows beyond their limit, worst first."""
+
+    nmse: float
+    damaged: list[RowError]
+
+
+def same_bytes(source: CanonicalTensors, target: CanonicalTensors, name: str) -> bool:
+    """True when both store NAME in the same type and bytes, rows in the same order: nothing needs decoding."""
+    a, b = source.entry(name), target.entry(name)
+    if (a.dtype, a.shape, a.nbytes) != (b.dtype, b.shape, b.nbytes):
+        return False
+    if "gguf" in (source.file.format, target.file.format) and _ROTATED in name:
+        return False  # converters permute these rows for some families
+    mine, theirs = (one.file.raw(one.source_name(name)) for one in (source, target))
+    return all(
+        numpy.array_equal(mine[start : start + _BYTES_AT_ONCE], theirs[start : start + _BYTES_AT_ONCE])
+        for start in range(0, len(mine), _BYTES_AT_ONCE)
+    )
+
+
+def matrix_error(
     source: CanonicalTensors, target: CanonicalTensors, name: str, limit: float, dtype: str
-) -> list[RowError]:
-    """Rows of NAME whose error exceeds ROW_FACTOR x LIMIT, worst first; empty for vectors. Shapes must agree."""
-    shape = source.entry(name).shape
-    if len(shape) != 2 or 0 in shape:
-        return []
-    rows, columns = shape
-    step = max(1, _ROWS_AT_ONCE // columns)
-    errors, energies, products, own = (numpy.zeros(rows) for _ in range(4))
-    pairs = zip(_in_rows(source, name, step * columns), _in_rows(target, name, step * columns), strict=True)
-    for number, (a, b) in enumerate(pairs):
-        x, y = (one.reshape(-1, columns).astype(numpy.float64) for one in (a, b))
+) -> MatrixError:
+    """Error of matrix NAME, whole and by row; a row may have ROW_FACTOR x LIMIT. Shapes must be equal, [rows, columns].
+
+    Sums within a row in float32, over rows in float64; in float64 throughout where float32 overflows.
+    """
+    rows, columns = source.entry(name).shape
+    step = max(1, _VALUES_AT_ONCE // columns)
+    errors, energies = numpy.zeros(rows), numpy.zeros(rows)
+    pieces = zip(_in_rows(source, name, step * columns), _in_rows(target, name, step * columns), strict=True)
+    for number, (a, b) in enumerate(pieces):
+        x, y = a.reshape(-1, columns), b.reshape(-1, columns)
         part = slice(number * step, number * step + len(x))
-        energies[part] = numpy.einsum("ij,ij->i", x, x)
-        own[part] = numpy.einsum("ij,ij->i", y, y)
-        products[part] = numpy.einsum("ij,ij->i", x, y)
-        difference = y - x
-        errors[part] = numpy.einsum("ij,ij->i", difference, difference)
-    mean = float(energies.mean())
-    if not mean > 0:
-        return []
-    floor = mean * (1.0 if dtype in ONE_SCALE else FAINT)
-    relative = errors / numpy.maximum(energies, floor)
+        with numpy.errstate(over="ignore", invalid="ignore"):
+            difference = y - x
+            errors[part] = numpy.einsum("ij,ij->i", difference, difference)
+            energies[part] = numpy.einsum("ij,ij->i", x, x)
+            if not (numpy.isfinite(errors[part]).all() and numpy.isfinite(energies[part]).all()):
+                x, y = x.astype(numpy.float64), y.astype(numpy.float64)
+                errors[part] = numpy.square(y - x).sum(axis=1)
+                energies[part] = numpy.square(x).sum(axis=1)
+    total = float(energies.sum())
+    error = float(errors.sum())
+    if not total > 0:
+        return MatrixError(0.0 if error == 0 else float("nan" if error != error else "inf"), [])
+    floor = total / rows * (1.0 if dtype in ONE_SCALE else FAINT)
+    with numpy.errstate(invalid="ignore"):
+        relative = errors / numpy.maximum(energies, floor)
     bound = ROW_FACTOR * limit
     bad = numpy.flatnonzero(~(relative <= bound))
-    worst_first = bad[numpy.argsort(-relative[bad], kind="stable")]
-    return [
-        RowError(r, float(relative[r]), bound, _cause(energies[r], own[r], products[r], errors[r]))
-        for r in worst_first.tolist()
-    ]
+    worst = bad[numpy.argsort(-numpy.nan_to_num(relative[bad], nan=numpy.inf), kind="stable")].tolist()
+    causes = _causes(source, target, name, worst[:ROWS_EXPLAINED])
+    return MatrixError(
+        error / total,
+        [RowError(r, float(relative[r]), bound, causes.get(r, "the row has other values")) for r in worst],
+    )
+
+
+def _causes(source: CanonicalTensors, target: CanonicalTensors, name: str, rows: list[int]) -> dict[int, str]:
+    """What each of the rows looks like beside the source's; one more pass over the matrix."""
+    if not rows:
+        return {}
+    columns = source.entry(name).shape[1]
+    step = max(1, _VALUES_AT_ONCE // columns)
+    found = {}
+    pieces = zip(_in_rows(source, name, step * columns), _in_rows(target, name, step * columns), strict=True)
+    for number, (a, b) in enumerate(pieces):
+        for row in rows:
+            at = row - number * step
+            if 0 <= at < a.size // columns:
+                x, y = (one[at * columns : (at + 1) * columns].astype(numpy.float64) for one in (a, b))
+                found[row] = _cause(float(x @ x), float(y @ y), float(x @ y), float((y - x) @ (y - x)))
+    return found
 
 
 def _in_rows(tensors: CanonicalTensors, name: str, size: int) -> Iterator[NDArray[numpy.float32]]:

@@ -7,7 +7,7 @@ import pytest
 
 from pytest_aprqa.formats import codecs
 from pytest_aprqa.numerics.limits import limit_for
-from pytest_aprqa.suite.row_errors import ROW_FACTOR, _in_rows, damaged_rows
+from pytest_aprqa.suite.row_errors import ROW_FACTOR, _in_rows, matrix_error, same_bytes
 
 TYPES = [t for t in ("Q8_0", "Q6_K", "Q5_K", "Q5_0", "Q4_K", "Q4_0") if t in codecs.ENCODABLE]
 
@@ -29,7 +29,7 @@ def quantised(dtype, values):
 
 
 def damaged(source, target, dtype):
-    return damaged_rows(Tensors(source), Tensors(target, 777), "x", limit_for(dtype, "F32"), dtype)
+    return matrix_error(Tensors(source), Tensors(target, 777), "x", limit_for(dtype, "F32"), dtype).damaged
 
 
 def weights(seed=0, rows=64, columns=512):
@@ -74,7 +74,7 @@ def test_just_at_and_just_above_the_limit_of_a_row():
     for factor, count in ((0.99, 0), (1.01, 1)):
         y = x.copy()
         y[2] += np.float32(np.sqrt(bound * factor))
-        assert len(damaged_rows(Tensors(x), Tensors(y), "x", 0.01, "Q8_0")) == count
+        assert len(matrix_error(Tensors(x), Tensors(y), "x", 0.01, "Q8_0").damaged) == count
 
 
 def test_a_value_that_is_not_finite_is_a_damaged_row():
@@ -93,10 +93,43 @@ def test_a_faint_row_of_a_tensor_with_one_scale_is_judged_by_the_loud_ones():
     assert [r.row for r in damaged(x, y, "Q8_0")] == [0]
 
 
-def test_vectors_and_empty_tensors_have_no_rows():
-    for shape in ((8,), (0, 4), (4, 0)):
-        x = np.zeros(shape, np.float32)
-        assert damaged_rows(Tensors(x), Tensors(x), "x", 0.1, "Q8_0") == []
+def test_the_error_of_the_matrix_is_that_of_a_plain_computation():
+    x, y = weights(4), weights(5)
+    expected = ((y.astype(float) - x) ** 2).sum() / (x.astype(float) ** 2).sum()
+    assert matrix_error(Tensors(x), Tensors(y), "x", 0.1, "Q8_0").nmse == pytest.approx(expected, rel=1e-5)
+    assert matrix_error(Tensors(x), Tensors(x), "x", 0.0, "F32").nmse == 0
+
+
+def test_values_whose_squares_overflow_float32_are_compared_in_float64():
+    x = weights(6, 8) * np.float32(1e25)
+    assert matrix_error(Tensors(x), Tensors(x), "x", 0.0, "F32").nmse == 0
+    y = x * np.float32(1.1)
+    assert matrix_error(Tensors(x), Tensors(y), "x", 0.0, "F32").nmse == pytest.approx(0.01, rel=1e-3)
+
+
+def test_a_zero_matrix_equals_only_a_zero_matrix():
+    x = np.zeros((3, 4), np.float32)
+    assert matrix_error(Tensors(x), Tensors(x), "x", 0.1, "Q8_0").nmse == 0
+    assert matrix_error(Tensors(x), Tensors(x + 1), "x", 0.1, "Q8_0").nmse == np.inf
+    assert np.isnan(matrix_error(Tensors(x), Tensors(x * np.nan), "x", 0.1, "Q8_0").nmse)
+
+
+def stored(data, dtype="F32", shape=(2, 4), format_name="safetensors"):
+    raw = np.frombuffer(data, np.uint8)
+    entry = SimpleNamespace(dtype=dtype, shape=shape, nbytes=len(data))
+    file = SimpleNamespace(format=format_name, raw=lambda name: raw)
+    return SimpleNamespace(entry=lambda name: entry, file=file, source_name=lambda name: name)
+
+
+def test_the_same_bytes_need_no_decoding_except_where_rows_may_be_permuted():
+    a = bytes(range(32))
+    rotated = "model.layers.0.self_attn.q_proj.weight"
+    assert same_bytes(stored(a), stored(a), "x")
+    assert not same_bytes(stored(a), stored(a[:-1] + b"!"), "x")
+    assert not same_bytes(stored(a), stored(a, dtype="I32"), "x")
+    assert not same_bytes(stored(a), stored(a, shape=(4, 2)), "x")
+    assert same_bytes(stored(a), stored(a), rotated)
+    assert not same_bytes(stored(a), stored(a, format_name="gguf"), rotated)
 
 
 @pytest.mark.parametrize("size", [1, 3, 10, 99, 1000])

@@ -97,7 +97,7 @@ def sums_of(dtype: str, raw: Bytes, shape: Sequence[int], threads: int | None = 
         ((part, part_shape),) = parts
         return _sums_of_part(dtype, part, part_shape, compiled)
     with ThreadPoolExecutor(workers) as pool:
-        sums = pool.map(lambda part: _sums_of_part(dtype, *part, compiled), parts)
+        sums = pool.map(lambda part: _sums_of_part(dtype, part[0], part[1], compiled), parts)
         return reduce(ValueSums.merged, sums, ValueSums())
 
 

@@ -12,7 +12,7 @@ FAULT = os.environ.get("APRQA_FAULT", "")
 
 
 class TemplateFaults:
-    def __init__(self, threads=None):
+    def __init__(self, threads=None, backend="cpu"):
         self._tokenizer = None
 
     def load(self, artifact, progress):

@@ -1,0 +1,176 @@
+"""One loaded engine with batches against a process for each prompt, the bare engine loop, and direct generation.
+
+On a random Qwen2, F16, CPU: 11 prompts x run and chat x 3 formats, 32 new tokens. Limits: 15 times faster than one
+`apr run` each (wall time, reference included), memory at most twice the model; at most 1.05 of the bare loop; streaming
+at most 1.05 of direct generation with 1 and with 50 clients. `--apr-prompts N` measures N prompts and reckons the rest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import os
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the host sets it for its child; read when torch is imported
+
+import httpx
+import measuring
+import psutil
+import random_half_billion
+
+from pytest_aprqa.engines.host import EngineHost
+from pytest_aprqa.engines.protocol import GenerationRequest
+from pytest_aprqa.engines.torch_engine import TorchEngine
+from pytest_aprqa.lifecycle.derive import derive
+from pytest_aprqa.models.artifact import Artifact, describe_artifact
+from pytest_aprqa.served_answers import stream_chunks
+
+FASTER, MEMORY, BARE, STREAMED = 15.0, 2.0, 1.05, 1.05
+PROMPTS = [
+    "What is 2+2?", "What is 15-7?", "def add(a, b):", "Hello!", "The sky is", "What is 12*11?", "Calculate 7*8",
+    "def fibonacci(n):", "Once upon a time", "What is your name?", "Count to five",
+]  # fmt: skip
+LIMIT_S = 3600.0
+MODES = ("raw", "chat")
+
+
+def requests(mode: str, count: int, tokens: int) -> list[GenerationRequest]:
+    """The first prompts in one mode."""
+    return [GenerationRequest(str(n), p, mode, max_new_tokens=tokens) for n, p in enumerate(PROMPTS[:count])]
+
+
+def ours(artifacts: list[Artifact], count: int, tokens: int) -> tuple[float, int]:
+    """(seconds, peak bytes of the engine's process): the reference prompt by prompt, then every cell as one batch."""
+    started, peak = time.perf_counter(), 0
+    for number, artifact in enumerate(artifacts):
+        with EngineHost("torch", threads=os.cpu_count()) as host:
+            host.load(artifact, LIMIT_S)
+            if number == 0:
+                for request in requests("raw", count, tokens):
+                    host.generate([request], LIMIT_S)
+            for mode in MODES:
+                host.generate(requests(mode, count, tokens), LIMIT_S)
+            peak = max(peak, peak_of(host.pid))
+    return time.perf_counter() - started, peak
+
+
+def peak_of(pid: int | None) -> int:
+    """Largest resident memory of a living process in bytes, as the kernel kept it."""
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+
+
+def program_each(program: str, artifacts: list[Artifact], count: int, tokens: int) -> dict[str, list[float]]:
+    """Seconds of each `apr` process, by format and mode."""
+    seconds: dict[str, list[float]] = {}
+    for artifact in artifacts:
+        with EngineHost(f"apr?{urlencode({'binary': program})}", threads=os.cpu_count()) as host:
+            host.load(artifact, LIMIT_S)
+            for mode in MODES:
+                for request in requests(mode, count, tokens):
+                    result = host.generate([request], LIMIT_S)[0]
+                    seconds.setdefault(f"{artifact.format} {mode}", []).append(result.seconds)
+                    print(f"    apr {artifact.format} {mode}: {result.seconds:.1f} s {result.error or ''}", flush=True)
+    return seconds
+
+
+def bare_ratio(artifact: Artifact, count: int, tokens: int, repeats: int) -> float:
+    """Batches through the host (child process, pipe, JSON) over the same batches on the bare engine."""
+    engine = TorchEngine(threads=os.cpu_count())
+    engine.load(artifact, lambda *event: None)
+    batch = requests("raw", count, tokens)
+    with EngineHost("torch", threads=os.cpu_count()) as host:
+        host.load(artifact, LIMIT_S)
+        series = measuring.in_turns(
+            {
+                "bare": lambda: engine.generate(batch, lambda *event: None),
+                "ours": lambda: host.generate(batch, LIMIT_S),
+            },
+            repeats,
+        )
+    return series["ours"].median / series["bare"].median
+
+
+def streaming_ratio(artifact: Artifact, clients: int, tokens: int, repeats: int) -> float:
+    """Streams of so many clients at once over the same prompts generated directly, one after the other."""
+    with EngineHost("torch", threads=os.cpu_count()) as host:
+        host.load(artifact, LIMIT_S)
+        url = host.serve(LIMIT_S)
+        prompts = [PROMPTS[n % len(PROMPTS)] for n in range(clients)]
+
+        def direct() -> None:
+            for prompt in prompts:
+                host.generate([GenerationRequest("d", prompt, max_new_tokens=tokens)], LIMIT_S)
+
+        def streamed() -> None:
+            with httpx.Client(base_url=url, timeout=LIMIT_S, limits=httpx.Limits(max_connections=clients)) as client:
+
+                def one(prompt: str) -> list[Any]:
+                    body = {"prompt": prompt, "max_tokens": tokens, "temperature": 0, "stream": True}
+                    return list(stream_chunks(client, "/v1/completions", body))
+
+                with concurrent.futures.ThreadPoolExecutor(clients) as pool:
+                    list(pool.map(one, prompts))
+
+        series = measuring.in_turns({"direct": direct, "streamed": streamed}, repeats)
+    return series["streamed"].median / series["direct"].median
+
+
+def main() -> int:
+    """Measure, print, write; exit 1 outside a limit."""
+    options = _options()
+    program = options.apr_binary or shutil.which("apr")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = random_half_billion.make(Path(scratch) / "model", options.shape)
+        cache = Path(scratch) / "cache"
+        artifacts = [describe_artifact(folder, "safetensors")]
+        artifacts += [derive(folder, name, cache=cache) for name in ("apr", "gguf")]
+        size = (folder / "model.safetensors").stat().st_size
+        seconds, peak = ours(artifacts, options.prompts, options.tokens)
+        rows = [("ours", f"{seconds:.1f} s"), ("memory / model", f"{peak / size:.2f}")]
+        figures: dict[str, Any] = {"ours_s": round(seconds, 2), "memory_ratio": round(peak / size, 3)}
+        within = peak / size <= MEMORY
+        if program is not None:
+            each = program_each(program, artifacts, min(options.apr_prompts, options.prompts), options.tokens)
+            reckoned = sum(statistics.mean(times) * options.prompts for times in each.values())
+            rows += [("apr, a process each", f"{reckoned:.1f} s"), ("times faster", f"{reckoned / seconds:.1f}")]
+            figures |= {"apr_s": round(reckoned, 1), "times_faster": round(reckoned / seconds, 2), "apr_each_s": each}
+            within = within and reckoned / seconds >= FASTER
+        bare = bare_ratio(artifacts[0], options.prompts, options.tokens, options.repeats)
+        rows.append(("ours / bare engine", f"{bare:.3f}"))
+        figures["bare_ratio"] = round(bare, 4)
+        within = within and bare <= BARE
+        for clients in (1, 50):
+            ratio = streaming_ratio(artifacts[0], clients, options.stream_tokens, options.repeats)
+            rows.append((f"streamed / direct, {clients} clients", f"{ratio:.3f}"))
+            figures[f"streamed_ratio_{clients}"] = round(ratio, 4)
+            within = within and ratio <= STREAMED
+    measuring.show(f"engines, {options.shape}, {options.prompts} prompts, {options.tokens} tokens", rows)
+    limits = {"times_faster": FASTER, "memory_ratio": MEMORY, "bare_ratio": BARE, "streamed_ratio": STREAMED}
+    load = round(psutil.getloadavg()[0], 1)
+    measuring.write("engines", **figures, limits=limits, options=vars(options), load_average=load)
+    return 0 if within else 1
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shape", choices=sorted(random_half_billion.SHAPES), default="0.5b")
+    parser.add_argument("--prompts", type=int, default=len(PROMPTS))
+    parser.add_argument("--apr-prompts", type=int, default=len(PROMPTS))
+    parser.add_argument("--tokens", type=int, default=32)
+    parser.add_argument("--stream-tokens", type=int, default=8)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--apr-binary")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

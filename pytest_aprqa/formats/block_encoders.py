@@ -1,7 +1,6 @@
-"""Encoders of the ggml block types we write: (blocks, elements) float32 -> (blocks, bytes) uint8.
+"""Encoders of the ggml block types: (blocks, elements) float32 -> (blocks, bytes) uint8; Q8_0 is ggml's rule.
 
-Codes are found by `scale_search`, not by ggml's rules: the error is no larger than that of llama.cpp's quantiser, the
-bytes are others. Q8_0 alone is ggml's reference rule, bit for bit.
+The other codes are found by `scale_search`: the error is no larger than llama.cpp's quantiser's, the bytes are others.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""The search for the scale (and minimum) with which integer codes reproduce a block with the least squared error.
+"""The scale (and minimum) with which integer codes give a block back with the least squared error, unweighted.
 
-Blocks stand in columns: arrays are (elements, blocks), so that every sum runs over whole vectors. Unweighted: what is
-minimised is the error that `numerics` measures, where ggml's own search weighs large values higher.
+Blocks stand in columns, (elements, blocks), so that sums run over whole vectors; ggml's own search weighs large values.
 """
 
 from __future__ import annotations

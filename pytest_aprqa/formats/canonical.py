@@ -82,6 +82,10 @@ class CanonicalTensors:
         flat = self.read(name).reshape(-1)
         return (flat[start : start + elements] for start in range(0, flat.size, elements))
 
+    def stored(self, name: str) -> NDArray[np.uint8] | None:
+        """Stored bytes of tensor NAME, a view of the file; None where its rows stand in another order there."""
+        return None if self._heads_of(name) is not None else self.file.raw(self.source_name(name))
+
     def _heads_of(self, name: str) -> int | None:
         match = _ROTATED.fullmatch(name) if self._permuted else None
         return self._heads[match[1]] if match else None

@@ -1,10 +1,14 @@
 import math
+import tracemalloc
 from types import SimpleNamespace
 
 import numpy
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
-from pytest_aprqa.numerics.tensor_error import compare_tensors, tensor_error
+from pytest_aprqa.numerics.tensor_error import compare_all, compare_tensors, tensor_error
 
 GENERATOR = numpy.random.default_rng(7)
 SOURCE = GENERATOR.standard_normal((64, 32)).astype(numpy.float32)
@@ -98,17 +102,104 @@ def test_pieces_of_a_long_tensor_are_added_up():
     assert error.nmse == pytest.approx(2 / source.size, rel=1e-12)
 
 
-def test_another_shape_is_named_before_any_value_is_read():
-    def of(shape):
-        return SimpleNamespace(entry=lambda name: SimpleNamespace(shape=shape), read=None)
+class Held:
+    """Tensors of one artifact in memory, with the part of CanonicalTensors that a comparison asks for."""
 
-    error = compare_tensors(of((4, 2)), of((2, 4)), "w")
+    def __init__(self, values, dtype="F32", cut=1 << 20, reordered=False):
+        self.values, self.dtype, self.cut, self.reordered = values, dtype, cut, reordered
+        self.read = 0
+
+    def entry(self, name):
+        return SimpleNamespace(shape=self.values.shape, dtype=self.dtype)
+
+    def chunks(self, name, elements):
+        flat = self.values.ravel()
+        for at in range(0, flat.size, self.cut):
+            self.read += 1
+            yield flat[at : at + self.cut]
+
+    def stored(self, name):
+        return None if self.reordered else self.values.ravel().view(numpy.uint8)
+
+
+def test_another_shape_is_named_before_any_value_is_read():
+    source, target = Held(numpy.zeros((4, 2))), Held(numpy.zeros((2, 4)))
+    error = compare_tensors(source, target, "w")
     assert error.cause == "shape [2, 4], source has [4, 2]"
     assert math.isnan(error.nmse)
+    assert source.read == target.read == 0
 
 
-def test_tensors_of_one_shape_are_read_and_compared():
-    def of(values):
-        return SimpleNamespace(entry=lambda name: SimpleNamespace(shape=values.shape), read=lambda name: values)
+@pytest.mark.parametrize(("cut", "other"), [(7, 1 << 20), (1 << 17, 1 << 17), (300_000, 65_537)])
+def test_tensors_are_compared_whatever_the_pieces_of_their_decoders(cut, other):
+    values = GENERATOR.standard_normal((1000, 400)).astype(numpy.float32) if cut > 7 else SOURCE
+    error = compare_tensors(Held(values, cut=cut), Held(values * 2, cut=other), "w")
+    assert error.nmse == pytest.approx(1)
+    assert error.likely_cause() == "scaled by about 2"
 
-    assert compare_tensors(of(SOURCE), of(SOURCE * 2), "w").nmse == pytest.approx(1)
+
+def test_equal_bytes_are_not_decoded():
+    source, target = Held(SOURCE), Held(SOURCE.copy())
+    assert compare_tensors(source, target, "w").nmse == 0
+    assert source.read == 0
+    assert compare_tensors(source, Held(SOURCE, reordered=True), "w").likely_cause() == "no difference"
+    assert compare_tensors(source, Held(SOURCE, dtype="BF16"), "w").nmse == 0
+    assert source.read > 0
+
+
+def test_all_tensors_are_compared_in_their_order_on_any_number_of_threads():
+    class Several(Held):
+        def chunks(self, name, elements):
+            yield self.values.ravel() * numpy.float32(int(name))
+
+        def stored(self, name):
+            return None
+
+    names = [str(n) for n in range(1, 9)]
+    doubled = Several(SOURCE * 2)
+    for threads in (1, 2, None):
+        errors = list(compare_all(Several(SOURCE), doubled, names, threads))
+        assert [error.name for error in errors] == names
+        assert all(error.nmse == pytest.approx(1) for error in errors)
+
+
+def test_memory_is_bounded_by_the_piece_not_by_the_tensor():
+    class Endless:
+        """64 MiB of values that exist only while they are read."""
+
+        def __init__(self, factor):
+            self.factor = numpy.float32(factor)
+
+        def entry(self, name):
+            return SimpleNamespace(shape=(1 << 12, 1 << 12), dtype="F32")
+
+        def chunks(self, name, elements):
+            for number in range((1 << 24) // elements):
+                yield numpy.arange(elements, dtype=numpy.float32) * self.factor + number
+
+        def stored(self, name):
+            return None
+
+    tracemalloc.start()
+    try:
+        error = compare_tensors(Endless(1), Endless(1.5), "w")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert error.nmse > 0
+    assert peak < 8 << 20, f"{peak >> 20} MiB for a tensor of 64 MiB"
+
+
+@given(
+    arrays(numpy.float32, st.integers(1, 200), elements=st.floats(-100, 100, width=32)),
+    st.randoms(use_true_random=False),
+)
+def test_reordered_values_are_known_without_sorting(values, random):
+    order = list(range(values.size))
+    random.shuffle(order)
+    error = tensor_error("w", values, values[order])
+    if error.nmse:
+        assert error.same_values_elsewhere
+    changed = values.copy()
+    changed[0] = changed[0] + 1 if changed[0] < 50 else changed[0] - 60
+    assert not tensor_error("w", values, changed).same_values_elsewhere

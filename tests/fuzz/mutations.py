@@ -1,0 +1,212 @@
+"""Damage that fits the format: lengths, counts, offsets and sizes get hostile values, JSON gets other JSON.
+
+Plain byte damage (flips, cuts, copies) is mixed in; checksums and length words are mostly made right again.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+import struct
+from collections.abc import Callable
+from typing import Any
+
+from pytest_aprqa.formats import apr_layout
+from pytest_aprqa.formats.gguf_metadata import Cursor
+
+NUMBERS = [0, 1, 2, 3, 7, 8, 12, 13, 31, 32, 33, 63, 64, 65, 127, 128, 255, 256, 257, 1000, 65535, 65536]
+NUMBERS += [2**k + d for k in (24, 30, 31, 32, 40, 53, 61, 62, 63, 64) for d in (-1, 0, 1)]
+JSON_VALUES: list[Any] = [
+    None, True, False, 0, 1, -1, 2, 7, 0.5, -0.0, 1e308, 1e-320, 2**31, 2**32, 2**53, 2**63, 2**64, 10**30, -(2**63),
+    "", "a", "\x00", "\ud800", "../x", "nan", "é" * 40, "x" * 3000, [], {}, [[]], [{}], [None], {"": 1}, [0, 0],
+    [1, 2, 3], [-1], ["a", 1], {"type": "BPE"}, {"type": "ByteLevel"}, {"Regex": "("}, {"Regex": "(a+)+$"}, [2**62, 4],
+    "F32", "I64", "F4", "BOOL", "qwen2", "llama", "default", "<unk>", "{{ x }}", [[[[[[]]]]]],
+]  # fmt: skip
+Mutation = Callable[[bytes, random.Random], bytes]
+
+
+def damaged_bytes(data: bytes, draw: random.Random, head: int = 0) -> bytes:
+    """One to four byte-level changes; offsets below `head` (0: anywhere) are taken four times in five."""
+    changed = bytearray(data)
+    for _ in range(draw.choice((1, 1, 1, 2, 4))):
+        limit = min(head, len(changed)) if head and draw.random() < 0.8 else len(changed)
+        at = draw.randrange(limit) if limit else 0
+        kind = draw.randrange(8)
+        if kind == 0 and changed:
+            changed[at] ^= 1 << draw.randrange(8)
+        elif kind == 1 and changed:
+            changed[at] = draw.randrange(256)
+        elif kind == 2:
+            _put_number(changed, at, draw.choice(NUMBERS), draw.choice((1, 2, 4, 8)))
+        elif kind == 3:
+            del changed[at : at + draw.choice((1, 4, 8, 64))]
+        elif kind == 4:
+            changed[at:at] = draw.randbytes(draw.choice((1, 4, 8, 64)))
+        elif kind == 5:
+            del changed[at:]
+        elif kind == 6:
+            piece = changed[at : at + draw.choice((4, 8, 32))]
+            to = draw.randrange(len(changed) + 1)
+            changed[to : to + len(piece) * draw.randrange(2)] = piece
+        elif kind == 7:
+            changed += draw.randbytes(draw.choice((1, 32)))
+    return bytes(changed)
+
+
+def damaged_json(document: Any, draw: random.Random) -> Any:
+    """A copy of `document` in which one to three places hold another value, are missing, doubled or renamed."""
+    changed = copy.deepcopy(document)
+    for _ in range(draw.choice((1, 1, 2, 3))):
+        holder: Any = changed
+        while isinstance(holder, (dict, list)) and holder:
+            key: Any = draw.choice(list(holder)) if isinstance(holder, dict) else draw.randrange(len(holder))
+            inner = holder[key]
+            if isinstance(inner, (dict, list)) and inner and draw.random() < 0.75:
+                holder = inner
+                continue
+            _change(holder, key, draw)
+            break
+    return changed
+
+
+def _change(holder: Any, key: Any, draw: random.Random) -> None:
+    kind = draw.randrange(6)
+    if kind == 0:
+        del holder[key]
+    elif kind == 1 and isinstance(holder, dict):
+        holder[str(draw.choice(JSON_VALUES))[:60]] = holder.pop(key)
+    elif kind == 1:
+        holder.insert(key, draw.choice(JSON_VALUES))
+    elif kind == 2 and isinstance(holder[key], int):
+        holder[key] = holder[key] + draw.choice((-1, 1, 8, -8, 2**31, -(2**31)))
+    elif kind == 3 and isinstance(holder[key], str):
+        text = holder[key]
+        at = draw.randrange(len(text) + 1)
+        holder[key] = text[:at] + draw.choice(("", "\x00", "/", "../", "\u202e", "é", "0", "9" * 30)) + text[at + 1 :]
+    else:
+        holder[key] = copy.deepcopy(draw.choice(JSON_VALUES))
+
+
+def as_json(document: Any) -> bytes:
+    """JSON text; lone surrogates and NaN are written as Python does."""
+    return json.dumps(document).encode("utf-8", "surrogatepass")
+
+
+def safetensors(data: bytes, draw: random.Random) -> bytes:
+    """Another header with a right length word, or damaged bytes."""
+    if draw.random() < 0.35:
+        return damaged_bytes(data, draw, 8 + struct.unpack_from("<Q", data)[0])
+    (length,) = struct.unpack_from("<Q", data)
+    header = as_json(damaged_json(json.loads(data[8 : 8 + length]), draw))
+    if draw.random() < 0.1:
+        header = damaged_bytes(header, draw) or b"{"
+    return struct.pack("<Q", len(header)) + header + data[8 + length :]
+
+
+def gguf(fields: list[tuple[int, int]]) -> Mutation:
+    """Mutation of a GGUF seed: `fields` are offset and size of its numbers and texts (`gguf_fields`)."""
+    head = fields[-1][0] + 8
+
+    def mutate(data: bytes, draw: random.Random) -> bytes:
+        if draw.random() < 0.4:
+            return damaged_bytes(data, draw, head)
+        changed = bytearray(data)
+        for _ in range(draw.choice((1, 1, 2, 3))):
+            at, size = draw.choice(fields)
+            if size in (1, 2, 4, 8) and draw.random() < 0.9:
+                (old,) = struct.unpack_from({1: "<B", 2: "<H", 4: "<I", 8: "<Q"}[size], changed, at)
+                new = draw.choice((*NUMBERS, old + 1, old - 1, old + 8, old * 2, old ^ 32))
+                _put_number(changed, at, new, size)
+            elif size:
+                changed[at + draw.randrange(size)] = draw.randrange(256)
+        return bytes(changed)
+
+    return mutate
+
+
+def gguf_fields(data: bytes, read: Callable[[], None]) -> list[tuple[int, int]]:
+    """(offset, size) of all that our reader reads one by one while `read` opens `data`."""
+    fields: list[tuple[int, int]] = [(0, 4)]
+    plain_need = Cursor.need
+
+    def need(self: Cursor, size: int, what: str) -> None:
+        fields.append((self.position, size))
+        plain_need(self, size, what)
+
+    Cursor.need = need  # type: ignore[method-assign]
+    try:
+        read()
+    finally:
+        Cursor.need = plain_need  # type: ignore[method-assign]
+    return [(at, size) for at, size in fields if at + size <= len(data)]
+
+
+def apr(data: bytes, draw: random.Random) -> bytes:
+    """Damage in header, metadata or index of an APR file; checksums are made right again nine times in ten."""
+    header = apr_layout.Header.parse(data)
+    kind = draw.random()
+    if kind < 0.35:
+        end = header.metadata_offset + header.metadata_size
+        text = as_json(damaged_json(json.loads(data[header.metadata_offset : end]), draw))
+        room = header.index_offset - header.metadata_offset
+        if len(text) <= room:
+            changed = bytearray(data)
+            changed[header.metadata_offset : header.index_offset] = text.ljust(room, b"\0")
+            struct.pack_into("<I", changed, 20, len(text))
+            data = bytes(changed)
+    elif kind < 0.75:
+        changed = bytearray(data)
+        for _ in range(draw.choice((1, 1, 2))):
+            at = draw.randrange(header.index_offset, max(header.data_offset, header.index_offset + 1))
+            _put_number(changed, at, draw.choice(NUMBERS), draw.choice((1, 1, 2, 8)))
+        data = bytes(changed)
+    else:
+        data = damaged_bytes(data, draw, 64)
+    if len(data) >= 68 and draw.random() < 0.9:
+        data = apr_layout.reseal(data)
+    return data
+
+
+def json_text(data: bytes, draw: random.Random) -> bytes:
+    """Another JSON document, or damaged bytes."""
+    if draw.random() < 0.2:
+        return damaged_bytes(data, draw)
+    return as_json(damaged_json(json.loads(data), draw))
+
+
+def lines(data: bytes, draw: random.Random) -> bytes:
+    """Text by lines: one is dropped, doubled, moved, indented, or bytes are damaged."""
+    if draw.random() < 0.4:
+        return damaged_bytes(data, draw)
+    rows = data.splitlines(keepends=True)
+    at = draw.randrange(len(rows))
+    kind = draw.randrange(5)
+    if kind == 0:
+        del rows[at]
+    elif kind == 1:
+        rows.insert(at, rows[at])
+    elif kind == 2:
+        rows.insert(draw.randrange(len(rows)), rows.pop(at))
+    elif kind == 3:
+        rows[at] = b"  " + rows[at]
+    else:
+        name, _, _ = rows[at].partition(b":")
+        value = draw.choice((b"", b"[]", b"{}", b"-1", b"9" * 40, b"null", b"1e999", b"*a", b"&a b", b"!!x y", b"'"))
+        rows[at] = name + b": " + value + b"\n"
+    return b"".join(rows)
+
+
+def evidence_lines(data: bytes, draw: random.Random) -> bytes:
+    """A JSON Lines file in which one line is another document, or bytes are damaged."""
+    if draw.random() < 0.3:
+        return damaged_bytes(data, draw)
+    rows = data.splitlines()
+    at = draw.randrange(len(rows))
+    rows[at] = json_text(rows[at], draw)
+    return b"\n".join(rows) + b"\n" * draw.randrange(2)
+
+
+def _put_number(data: bytearray, at: int, value: int, size: int) -> None:
+    piece = (value % (1 << (8 * size))).to_bytes(size, "little")
+    data[at : at + size] = piece[: max(0, len(data) - at)]

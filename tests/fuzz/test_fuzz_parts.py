@@ -1,0 +1,90 @@
+"""The fuzzer itself: it is repeatable, it reaches deep, and a reader with a fault in it is found out."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+
+import pytest
+
+from pytest_aprqa.formats.errors import FormatError
+from tests.fuzz import campaign
+from tests.fuzz.targets import TARGETS, Target, mutant, read_weights
+
+BINARY = ("safetensors", "gguf", "apr")
+
+
+@pytest.fixture
+def faulty(monkeypatch: pytest.MonkeyPatch):
+    """Put a reader with a fault in the place of the one for SafeTensors."""
+
+    def put(read) -> str:
+        monkeypatch.setitem(TARGETS, "safetensors", dataclasses.replace(TARGETS["safetensors"], read=read))
+        return "safetensors"
+
+    return put
+
+
+@pytest.mark.parametrize("reader", list(TARGETS))
+def test_inputs_are_repeatable_and_differ(reader: str) -> None:
+    target: Target = TARGETS[reader]
+    seeds = target.seeds()
+    inputs = [mutant(target, number, 3, seeds) for number in range(60)]
+    assert inputs == [mutant(target, number, 3, seeds) for number in range(60)]
+    assert len(set(inputs)) > 40
+    assert inputs[:5] != [mutant(target, number, 4, seeds) for number in range(5)]
+
+
+@pytest.mark.parametrize("reader", BINARY)
+def test_damage_reaches_many_rules(reader: str, tmp_path: Path) -> None:
+    target, words = TARGETS[reader], set()
+    seeds, path = target.seeds(), tmp_path / TARGETS[reader].file
+    for number in range(300):
+        path.write_bytes(mutant(target, number, 5, seeds))
+        try:
+            target.read(path)
+        except FormatError as error:
+            words.add(error.problem)
+    assert len(words) >= 12, sorted(words)
+
+
+def test_an_exception_without_a_type_of_ours_is_a_finding(faulty, tmp_path: Path) -> None:
+    def read(path: Path) -> None:
+        read_weights(path)
+        {}["missing"]
+
+    assert "KeyError: 'missing' at test_fuzz_parts.py" in str(campaign.judge(faulty(read), _sound(tmp_path)))
+
+
+def test_a_line_break_in_an_error_is_a_finding(faulty, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(path: Path) -> None:
+        error = FormatError(path, "header", "x")
+        error.args = ("two\nlines",)
+        raise error
+
+    monkeypatch.setattr(FormatError, "__str__", lambda self: self.args[0])
+    assert "more than one line" in str(campaign.judge(faulty(read), _sound(tmp_path)))
+
+
+def test_a_slow_reader_is_a_finding(faulty, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(campaign, "LIMIT_SECONDS", 0.05)
+    assert "limit 0.05" in str(campaign.judge(faulty(lambda path: time.sleep(0.1)), _sound(tmp_path)))
+    assert campaign.judge(faulty(lambda path: None), _sound(tmp_path)) is None
+
+
+def test_a_stuck_reader_is_stopped(faulty, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(campaign, "LIMIT_SECONDS", 0.05)
+    import signal
+
+    before = signal.signal(signal.SIGALRM, campaign._hang)
+    try:
+        assert "no answer" in str(campaign.judge(faulty(lambda path: time.sleep(5)), _sound(tmp_path)))
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+def _sound(folder: Path) -> Path:
+    path = folder / "model.safetensors"
+    path.write_bytes(TARGETS["safetensors"].seeds()["good"][0])
+    return path

@@ -5,47 +5,56 @@ Built from the file's own names; it renames, un-permutes, and never guesses: two
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pytest_aprqa.formats.errors import FormatError
-from pytest_aprqa.formats.names import hf_name
-from pytest_aprqa.formats.permutation import PERMUTED_ARCHITECTURES, unpermute_rows
+from pytest_aprqa.formats.names import expert_names, hf_name
+from pytest_aprqa.formats.stored_order import Order, from_stored, order_of, shape_of
 from pytest_aprqa.formats.tensor_file import TensorEntry, TensorFile
 
-_ROTATED: Final = re.compile(r"model\.layers\.\d+\.self_attn\.([qk])_proj\.(?:weight|bias)")
+LARGEST_EXPERTS = 1024  # of one layer; a tensor that stacks more keeps its own name
 
 
 class CanonicalTensors:
     """The tensors of FILE under Hugging Face names. Names without a mapping keep their own name.
 
-    Rows of q and k are un-permuted only for GGUF files of PERMUTED_ARCHITECTURES (converters permute there). In APR
-    files rows stay as stored, whatever the names: `rope_type` in the metadata says how they rotate. A head stored
-    without bytes (tied) is left out of `names`; `tied_head` is then True. FormatError: two tensors, one canonical name.
+    Values of GGUF files are brought back to what Hugging Face has (stored_order); stacked experts are told one by one.
+    In APR files rows stay as stored, whatever the names: `rope_type` in the metadata says how they rotate. A head
+    stored without bytes (tied) is left out of `names`; `tied_head` is then True. FormatError: two tensors, one name.
     """
 
     def __init__(self, file: TensorFile, architecture: str, num_heads: int, num_kv_heads: int) -> None:
         self.file = file
+        two_norms = architecture == "falcon" and any(".attn_norm_2." in name for name in file.entries)
         self.architecture = architecture
-        self._heads = {"q": num_heads, "k": num_kv_heads}
-        self._permuted = file.format == "gguf" and architecture in PERMUTED_ARCHITECTURES
+        self._table = "falcon_two_norms" if two_norms else architecture
+        self._heads = (num_heads, num_kv_heads)
         self._sources: dict[str, str] = {}
+        self._experts: dict[str, int] = {}
         self.tied_head = False
         for own, entry in file.entries.items():
-            name = hf_name(own, architecture) or own
-            if name in self._sources:
-                problem = "has the same canonical name as another tensor"
-                found = f"{self._sources[name]} and {own}"
-                raise FormatError(file.path, f"tensor {name!r}", problem, found=found, advice="keep one of them")
-            if name == "lm_head.weight" and entry.nbytes == 0:
-                self.tied_head = True
-                continue
+            stacked = self._stacked(own, entry)
+            self._experts |= {name: number for number, name in enumerate(stacked)}
+            for name in stacked or [hf_name(own, self._table) or own]:
+                self._add(name, own, entry)
+
+    def _add(self, name: str, own: str, entry: TensorEntry) -> None:
+        if name in self._sources:
+            problem = "has the same canonical name as another tensor"
+            found = f"{self._sources[name]} and {own}"
+            raise FormatError(self.file.path, f"tensor {name!r}", problem, found=found, advice="keep one of them")
+        if name == "lm_head.weight" and entry.nbytes == 0:
+            self.tied_head = True
+        else:
             self._sources[name] = own
+
+    def _stacked(self, own: str, entry: TensorEntry) -> list[str]:
+        whole = len(entry.shape) == 3 and 1 <= entry.shape[0] <= LARGEST_EXPERTS and not entry.nbytes % entry.shape[0]
+        return expert_names(own, self._table, entry.shape[0]) if whole else []
 
     def names(self) -> list[str]:
         """Hugging Face names in file order."""
@@ -58,34 +67,42 @@ class CanonicalTensors:
         return self._sources[name]
 
     def entry(self, name: str) -> TensorEntry:
-        """The stored entry under its canonical name."""
-        return replace(self.file.entries[self.source_name(name)], name=name)
+        """The stored entry under its canonical name and shape; of a stacked expert, its own part."""
+        entry = self.file.entries[self.source_name(name)]
+        if name in self._experts:
+            size = entry.nbytes // entry.shape[0]
+            at = entry.offset + size * self._experts[name]
+            return replace(entry, name=name, shape=entry.shape[1:], offset=at, nbytes=size)
+        return replace(entry, name=name, shape=shape_of(entry.shape, self._order_of(name)))
 
     def read(self, name: str) -> NDArray[np.float32]:
         """Tensor NAME as float32 of its shape, rows in Hugging Face order. FormatError: unknown or undecodable."""
         values = self.file.read(self.source_name(name))
-        heads = self._heads_of(name)
-        if heads is None:
-            return values
+        if name in self._experts:
+            expert: NDArray[np.float32] = values[self._experts[name]]
+            return expert
+        order = self._order_of(name)
         try:
-            reordered: NDArray[np.float32] = unpermute_rows(values, heads)
+            ordered: NDArray[np.float32] = from_stored(values, order, *self._heads)
         except ValueError as problem:
             raise FormatError(
                 self.file.path, f"tensor {name!r}", str(problem), advice="check the head counts"
             ) from None
-        return reordered
+        return ordered
 
     def chunks(self, name: str, elements: int = 1 << 20) -> Iterator[NDArray[np.float32]]:
-        """Tensor NAME as flat float32 pieces in row-major order; only permuted q/k tensors are decoded whole."""
-        if self._heads_of(name) is None:
+        """Tensor NAME as flat float32 pieces in row-major order; only tensors in another order are decoded whole."""
+        if self._as_stored(name):
             return self.file.chunks(self.source_name(name), elements)
         flat = self.read(name).reshape(-1)
         return (flat[start : start + elements] for start in range(0, flat.size, elements))
 
     def stored(self, name: str) -> NDArray[np.uint8] | None:
-        """Stored bytes of tensor NAME, a view of the file; None where its rows stand in another order there."""
-        return None if self._heads_of(name) is not None else self.file.raw(self.source_name(name))
+        """Stored bytes of tensor NAME, a view of the file; None where its values stand in another order there."""
+        return self.file.raw(self.source_name(name)) if self._as_stored(name) else None
 
-    def _heads_of(self, name: str) -> int | None:
-        match = _ROTATED.fullmatch(name) if self._permuted else None
-        return self._heads[match[1]] if match else None
+    def _as_stored(self, name: str) -> bool:
+        return name not in self._experts and self._order_of(name) is None
+
+    def _order_of(self, name: str) -> Order | None:
+        return order_of(name, self.architecture) if self.file.format == "gguf" else None

@@ -236,10 +236,12 @@ class AprFile(TensorFile):
             ("index padding", self._index_end, header.data_offset),
         ]
         spans += [
-            (f"padding of tensor {e.name!r}", e.offset + e.nbytes, layout.align64(e.offset + e.nbytes)) for e in entries
+            (f"padding of tensor {e.name!r}", e.offset + e.nbytes, e.offset + layout.align64(e.nbytes)) for e in entries
         ]
         for where, start, stop in spans:
-            if any(self._data[start:stop]):
+            if stop - start >= layout.ALIGNMENT:
+                self._refuse(where, "is longer than the alignment needs", stop - start, layout.ALIGNMENT - 1)
+            elif any(self._data[start:stop]):
                 self._refuse(where, "is not zero", f"offset {start}..{stop}", "zeros")
 
     def _check_footer(self, end: int) -> None:
@@ -276,6 +278,10 @@ class AprFile(TensorFile):
     def _check_overlap(self, entries: list[TensorEntry]) -> None:
         end = self.header.data_offset
         for entry in sorted((e for e in entries if e.nbytes), key=lambda e: e.offset):
+            where = f"tensor {entry.name!r}"
             if entry.offset < end:
-                self._refuse(f"tensor {entry.name!r}", "overlaps another tensor", entry.offset, end)
+                self._refuse(where, "overlaps another tensor", entry.offset, end)
+            elif entry.offset > layout.align64(end):
+                gap = entry.offset - layout.align64(end)
+                self.warnings.append(f"{self.path}: {where}: {gap} bytes before it belong to no tensor")
             end = max(end, entry.offset + entry.nbytes)

@@ -98,6 +98,35 @@ def test_line_03_padding_that_is_not_zero_is_refused(tmp_path: Path, at: int, wh
         np.testing.assert_array_equal(file.read("weight"), [[1, 2, 3], [4, 5, 6]])
 
 
+@pytest.mark.parametrize(("extra", "refused"), [(0, False), (64, True), (2**24, True)])
+def test_line_03_sections_lie_no_further_apart_than_alignment_needs(tmp_path: Path, extra: int, refused: bool) -> None:
+    """3. "... file length formula holds": room between metadata and index could hide anything, of any length."""
+    meta = b'{"model_type":"t"}'
+    at = 128 + extra
+    data = reseal(pack_header(0x0400, 0, len(meta), at, at) + meta.ljust(at - 64, b"\0") + bytes(4))
+    if refused:
+        with pytest.raises(FormatError, match=rf"metadata padding: is longer .* \(found {46 + extra}, limit 63\)"):
+            AprFile(saved(tmp_path, data))
+    else:
+        AprFile(saved(tmp_path, data)).close()
+
+
+def test_line_03_bytes_between_tensors_are_noted(tmp_path: Path) -> None:
+    """3. "... file length formula holds": data that no index entry names, as a dropped tensor leaves behind."""
+    rows = [Row(name, 0, (16,), bytes(64)) for name in "abc"]
+    sound = apr_bytes(rows)
+    with AprFile(saved(tmp_path, sound)) as file:
+        assert file.warnings == []
+    at, data_at = file.header.index_offset, file.header.data_offset
+    index = sound[at : at + 29] + sound[at + 58 : at + 87]  # an entry: 2 + 1 + 2 + 8 + 16 bytes
+    start = pack_header(file.header.flags, 2, file.header.metadata_size, at, at + 64) + sound[64:at]
+    data = start + index.ljust(64, b"\0") + sound[data_at:]
+    with AprFile(saved(tmp_path, reseal(data))) as file:
+        assert list(file.entries) == ["a", "c"]
+        assert len(file.warnings) == 1
+        assert "tensor 'c': 64 bytes before it belong to no tensor" in file.warnings[0]
+
+
 @pytest.mark.parametrize("strict", [True, False])
 def test_line_04_layout_bits(tmp_path: Path, strict: bool) -> None:
     """4. "Bit 11 → refused; bits 10+11 clear → accepted." """

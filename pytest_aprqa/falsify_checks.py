@@ -7,6 +7,7 @@ import functools
 import json
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,11 +127,13 @@ def attempts(
     before_engine: Callable[[], bool],
     gates: Collection[str] | None = None,
     conversions: bool = False,
+    first: Collection[str] = (),
 ) -> Generator[Attempt, None, None]:
     """Run the checks of `formats` on `model` below `item`, one by one, those without an engine first.
 
     `before_engine` is asked before each check that loads the model; where it says False, the rest is left out.
     `gates` names the only gates to try, with engines that no other copy uses; `conversions` adds the conversion edges.
+    `first` are patterns of gates: of the checks with an engine, theirs go before the others.
     """
     config = item.config
     outer = config.stash[RUN_STATE]
@@ -138,6 +141,7 @@ def attempts(
     config.stash[RUN_STATE] = state
     try:
         checks = _checks_below(item, model.playbook, set(formats), conversions=conversions)
+        checks.sort(key=lambda check: needs_engine(check) and not _is_of(check, first))
         if gates is not None:
             checks = [check for check in checks if claim_of(check).gate_id in gates]
         state.remember_selection(checks)
@@ -148,6 +152,11 @@ def attempts(
     finally:
         config.stash[RUN_STATE] = outer
         state.close()
+
+
+def _is_of(check: pytest.Item, gates: Collection[str]) -> bool:
+    gate = claim_of(check).gate_id.replace("{category}", "A1")
+    return any(fnmatchcase(gate, pattern) for pattern in gates)
 
 
 def needs_engine(check: pytest.Item) -> bool:

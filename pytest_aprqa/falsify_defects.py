@@ -87,7 +87,8 @@ class DefectItem(FalsifyItem):
         def open_question() -> bool:
             return everything or not is_answered(tried, self.expected)
 
-        for attempt in attempts(self, model, (defect.format,), before_engine=open_question):
+        soon = (*self.expected.gates, *self.expected.also)
+        for attempt in attempts(self, model, (defect.format,), before_engine=open_question, first=soon):
             tried.append(attempt)
         return tried
 

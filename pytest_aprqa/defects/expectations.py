@@ -97,6 +97,7 @@ _IN_EVERY_FORMAT: dict[str, Expectation] = {
     "scale-nan": _expect(VALUES, r"up\S*: \d+ NaN"),
     "scales-byte-swapped": _expect((I4, VALUES), r"gate\S*: "),
     "end-row-scaled": _expect((I2, I4, SOURCE), "lm_head|tied_embeddings", TEXT),
+    "padding-flood": _expect((I2, SOURCE), "lm_head|tied_embeddings", "F-LAYOUT-CONTRACT-005"),
     # Tokenizers and templates
     "tokens-lost": _expect(TOKENIZER, "tokenizer is missing"),
     "tokenizer-dropped": _expect(TOKENIZER, "tokenizer is missing"),
@@ -110,7 +111,7 @@ _IN_EVERY_FORMAT: dict[str, Expectation] = {
     "add-bos-wrong": _expect(I5, "ids .* in the source"),
     "bos-policy-lost": _expect(I5, "ids .* in the source"),
     "end-token-wrong": _expect(I5, "stop tokens"),
-    "token-types-lost": _expect(I5, "token types are lost"),
+    "token-types-lost": _expect(I5, "token types (are )?lost"),
     "control-tokens-normal": _expect(I5, "stop tokens|ids .* in the source"),
     "chat-template-lost": _expect(TOKENIZER, "no chat template"),
     "chat-template-of-another-model": _expect(I5, "chat template is not the source's"),

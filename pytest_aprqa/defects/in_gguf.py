@@ -24,8 +24,10 @@ from pytest_aprqa.defects.targets import (
     RAISING_TEMPLATE,
     UP,
     add_bos,
+    add_padding_tokens,
     end_at_once,
     exchange_layers,
+    flood_with_padding,
     other_tokenizer,
     separate_head,
 )
@@ -329,5 +331,13 @@ DEFECTS: tuple[Defect, ...] = (
         add_gguf(("general.date", "string", "2026-01-01T00:00:00Z")),
         "measured: files of two runs of one converter that differ in their sha256",
         derived=True,
+    ),
+    _defect(
+        "padding-flood",
+        "I-2",
+        "a head of its own, whose rows of two padding tokens outweigh all others",
+        flood_with_padding,
+        "measured upstream (GH-202): an output head with swapped dimensions floods the answer with padding",
+        before=add_padding_tokens,
     ),
 )

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pytest_aprqa.defects.declarations import (
+    CONFIG,
     TOKENIZER,
     TOKENIZER_CONFIG,
     edit_apr,
@@ -17,7 +18,7 @@ from pytest_aprqa.defects.declarations import (
 )
 from pytest_aprqa.defects.errors import DefectNotApplicableError
 from pytest_aprqa.defects.stored_tensors import Floats, change_values, is_apr, stored_name
-from pytest_aprqa.defects.tensor_operations import EMBEDDING, HEAD, duplicate, swap_layers
+from pytest_aprqa.defects.tensor_operations import EMBEDDING, HEAD, append_average_rows, duplicate, swap_layers
 
 LAYER = "model.layers.{layer}."
 FIRST = "model.layers.0."
@@ -25,6 +26,7 @@ MLP_DOWN = "mlp.down_proj.weight"
 ATTENTION_NORM, MLP_NORM = "input_layernorm.weight", "post_attention_layernorm.weight"
 GATE, UP, QUERY_BIAS = FIRST + "mlp.gate_proj.weight", FIRST + "mlp.up_proj.weight", FIRST + "self_attn.q_proj.bias"
 END_ROW_FACTOR = 1000.0
+PADDING_TOKENS = 2
 GGUF_HEAD = "output.weight"
 ATTENTION_OUT = "self_attn.o_proj.weight"
 # 10^15 rounds: below every limit of the template language, beyond every time limit.
@@ -88,6 +90,29 @@ def add_bos(folder: Path) -> None:
     rule = {"type": "TemplateProcessing", "single": first, "pair": pair, "special_tokens": special}
     edit_json(TOKENIZER, lambda tokenizer: tokenizer.update(post_processor=rule))(folder)
     edit_json(TOKENIZER_CONFIG, lambda config: config.update(add_bos_token=True, bos_token=name))(folder)
+
+
+def add_padding_tokens(folder: Path) -> None:
+    """Give a source folder two padding tokens after all others, each with a row like the average one."""
+    rows = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["vocab_size"]
+    flags = {"special": True, "normalized": False, "lstrip": False, "rstrip": False, "single_word": False}
+    tokens = [{"id": rows + number, "content": f"[PAD{number}]", **flags} for number in range(PADDING_TOKENS)]
+    edit_json(TOKENIZER, lambda tokenizer: tokenizer["added_tokens"].extend(tokens))(folder)
+    for name in {EMBEDDING, output_head(folder)}:
+        append_average_rows(name, PADDING_TOKENS)(folder)
+    set_config(vocab_size=rows + PADDING_TOKENS)(folder)
+
+
+def flood_with_padding(path: Path) -> None:
+    """Make the head rows of the last two tokens huge and opposite: whatever the hidden state, one of them wins."""
+    untie_head(path)
+
+    def change(values: Floats) -> Floats:
+        values[-1] = values[0] * np.float32(END_ROW_FACTOR)
+        values[-2] = -values[-1]
+        return values
+
+    change_values(path, HEAD, change)
 
 
 def end_at_once(path: Path) -> None:

@@ -73,6 +73,16 @@ def add_to(name: str, amount: float) -> Operation:
     return lambda path: change_values(path, name, lambda values: values + np.float32(amount))
 
 
+def append_average_rows(name: str, count: int) -> Operation:
+    """Add `count` rows to a matrix, each the average of the others."""
+
+    def change(tensor: StoredTensor) -> StoredTensor:
+        values = tensor.values()
+        return tensor.with_values(np.concatenate([values, np.repeat(values.mean(0, keepdims=True), count, 0)]))
+
+    return _on_tensor(name, change)
+
+
 def pass_through(name: str, dtype: str) -> Operation:
     """Round the values as `dtype` does and store them in the type they had: the loss stays, the label is gone."""
 

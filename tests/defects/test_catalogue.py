@@ -162,6 +162,7 @@ EXPECTED: dict[str, dict[str, set[str]] | None] = {
     "apr-precision-lost": {"tensors": hf(DOWN)},
     "gguf-precision-lost": {"tensors": blk(GGUF[DOWN])},
     "gguf-head-lost": {"removed": {"output.weight"}},
+    "gguf-padding-flood": {"added": {"output.weight"}},
     # Declarations
     "rope-scaling-added": {"files": {"config.json"}},
     "gguf-rope-scaling-added": {"keys": {"qwen2.rope.scaling.type", "qwen2.rope.scaling.factor"}},

@@ -88,16 +88,16 @@ def test_an_unexpected_gate_is_no_kill_and_a_rejected_clean_model_fails(falsify,
         "        assert False, 'tensors differ, or so'\n",
         encoding="utf-8",
     )
-    result, matrix = falsify("clean-gguf and not q8 or gguf-tensor-scaled", "--aprqa-checks=severe_checks.py")
+    result, matrix = falsify("clean-0000 or gguf-tensor-scaled", "--aprqa-checks=severe_checks.py", clean=1)
     assert result.ret == 1
     result.assert_outcomes(passed=1, failed=1)
     (one,) = matrix["defects"]
     assert one["killed_by"] == "F-CONTRACT-I4-001"
     assert {"gate": "X-SEVERE-001"}.items() <= one["also"][-1].items()
     (rejected,) = matrix["clean"]["rejected"]
-    assert rejected["name"] == "clean-gguf"
+    assert rejected["name"] == "clean-0000"
     assert {by["gate"] for by in rejected["rejected_by"]} == {"X-SEVERE-001"}
-    result.stdout.fnmatch_lines(["*clean model clean-gguf was rejected by test_nothing_is_good_enough*mend it."])
+    result.stdout.fnmatch_lines(["*clean model clean-0000 was rejected by test_nothing_is_good_enough*mend it."])
     result.stdout.fnmatch_lines(["1 of 1 clean models rejected"])
 
 

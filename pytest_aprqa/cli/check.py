@@ -16,7 +16,7 @@ from pytest_aprqa.marks import DEPTHS
 if TYPE_CHECKING:
     from pytest_aprqa.artifact_check import CheckResult, Finding
 
-_FINDINGS_SHOWN = 12
+_FINDINGS_SHOWN = 3  # of one gate
 
 
 @click.command()
@@ -93,14 +93,16 @@ def _show(result: CheckResult) -> None:
         word = click.style(verdict.upper(), fg=colours[verdict], bold=True)
         click.echo(f"{word}: {for_terminal(artifact)} as {for_terminal(result.against)}")
         findings = [finding for finding in result.findings if finding.artifact == artifact]
-        for finding in findings[:_FINDINGS_SHOWN]:
-            _show_finding(finding)
-        if len(findings) > _FINDINGS_SHOWN:
-            click.echo(f"  ... and {len(findings) - _FINDINGS_SHOWN} more findings; --json has all of them")
+        for gate in dict.fromkeys(finding.gate for finding in findings):
+            mine = [finding for finding in findings if finding.gate == gate]
+            for number, finding in enumerate(mine[:_FINDINGS_SHOWN]):
+                _show_finding(finding, advise=number == 0)
+            if len(mine) > _FINDINGS_SHOWN:
+                click.echo(f"  {gate}: {len(mine) - _FINDINGS_SHOWN} more findings; --json has all of them")
         _show_tried(result, artifact)
 
 
-def _show_finding(finding: Finding) -> None:
+def _show_finding(finding: Finding, advise: bool) -> None:
     from pytest_aprqa.reporting.hostile_text import for_terminal
 
     def line(label: str, value: object) -> None:
@@ -111,7 +113,7 @@ def _show_finding(finding: Finding) -> None:
     line("found", finding.found)
     line("limit", finding.limit)
     line("cause", finding.cause)
-    line("do", finding.do)
+    line("do", finding.do if advise else None)
 
 
 def _value(value: object) -> str:

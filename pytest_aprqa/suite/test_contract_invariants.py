@@ -11,18 +11,8 @@ from pytest_aprqa.suite.findings import listed
 if TYPE_CHECKING:
     from pytest_aprqa.fixtures import Observe
     from pytest_aprqa.models.artifact import OpenArtifact
-    from pytest_aprqa.models.tokenizer import TokenizerDeclaration
     from pytest_aprqa.playbooks.playbook import Playbook
 
-ROUND_TRIP_TEXTS = (
-    "Hello",
-    "What is 2+2?",
-    "def add(a, b):\n    return a + b\n",
-    "  two  spaces, tab\tand newline\n\n",
-    "Grüße, 你好, مرحبا, 🙂🙃",
-    "1234567890 3.14e-10",
-    "<|im_start|>user\nHi<|im_end|>\n",
-)
 HEAD = "lm_head.weight"
 
 
@@ -144,47 +134,24 @@ def _value_problem(
 def test_tokenizer_round_trip(
     artifact: OpenArtifact, reference: OpenArtifact, playbook: Playbook, observe: Observe
 ) -> None:
-    """The declared tokenizer gives the source's ids, its stop tokens and template, and decodes what it encoded."""
+    """The declared tokenizer gives the source's ids over a battery of texts, its stop tokens, template and bytes."""
     from pytest_aprqa.models.errors import ModelError
+    from pytest_aprqa.models.token_battery import BATTERY, compare_tokenizers
 
     try:
         source = reference.tokenizer
+        _ = source.built
     except ModelError as error:
         pytest.skip(f"blocked: the source's tokenizer cannot be read: {error}")
-    mine = artifact.tokenizer
-    texts = [*ROUND_TRIP_TEXTS, *playbook.matrix.prompts]
-    problems = _declaration_findings(artifact, mine, source)
-    tokens = 0
-    for text in texts:
-        expected, found = source.encode(text), mine.encode(text)
-        tokens += len(expected)
-        if expected != found:
-            problems.append((repr(text[:30]), f"ids {found[:6]}", f"ids {expected[:6]}", "another tokenization"))
-        elif (decoded := mine.decode(found, skip_special=False)) != source.decode(expected, skip_special=False):
-            problems.append((repr(text[:30]), f"decodes to {decoded[:30]!r}", repr(text[:30]), "another decoder"))
-    for problem in problems:
-        observe.finding(*problem)
+    texts = [*BATTERY, *playbook.matrix.prompts]
+    result = compare_tokenizers(source, artifact.tokenizer, texts, types_required=artifact.format == "gguf")
+    for problem in result.problems:
+        observe.finding(problem.where, problem.found, problem.expected, problem.cause)
+    for note in result.notes:
+        observe("note", str(note))
     observe.advise("the tokenizer was changed on the way: pre-tokenizer name, token types, merges or template")
-    observe("texts_compared", len(texts), limit=">= 1")
-    observe("tokens_compared", tokens, limit=">= 1", passed=tokens > 0)
-    observe("texts_that_differ", len(problems), limit=0, passed=not problems)
-    assert tokens > 0, "no token was compared"
-    told = [f"{where}: {found}, {limit} in the source ({cause})" for where, found, limit, cause in problems]
-    assert not problems, f"I-5 Tokenizer Roundtrip: {listed(told)}"
-
-
-def _declaration_findings(
-    artifact: OpenArtifact, mine: TokenizerDeclaration, source: TokenizerDeclaration
-) -> list[tuple[str, str, str, str]]:
-    """(where, found, expected, cause) for what the two tokenizers declare besides their tokens."""
-    problems = []
-    if artifact.file.format == "gguf" and not mine.types_declared:
-        cause = "the token types are lost: engines take special tokens for ordinary text"
-        problems.append(("token types", "none", "declared", cause))
-    if mine.end_ids != source.end_ids:
-        problems.append(("stop tokens", str(sorted(mine.end_ids)), str(sorted(source.end_ids)), "other stop tokens"))
-    if (mine.chat_template or "") != (source.chat_template or ""):
-        cause = "the chat template is not the source's" if mine.chat_template else "the chat template is lost"
-        found = f"{len(mine.chat_template or '')} characters"
-        problems.append(("chat template", found, f"{len(source.chat_template or '')} characters", cause))
-    return problems
+    observe("texts_compared", result.texts, limit=">= 1")
+    observe("tokens_compared", result.tokens, limit=">= 1", passed=result.tokens > 0)
+    observe("texts_that_differ", len(result.problems), limit=0, passed=not result.problems)
+    told = [f"{one.where}: {one.found}, {one.expected} in the source ({one.cause})" for one in result.problems]
+    assert not told, f"I-5 Tokenizer Roundtrip: {listed(told)}"

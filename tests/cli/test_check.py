@@ -57,7 +57,7 @@ def test_a_clean_file_is_not_refuted_at_any_depth(files, capsys):
 # defect -> (gate, words of `where`, words of the cause)
 CASES = {
     "gguf-tensor-scaled": ("F-CONTRACT-I4-001", "model.layers.0.mlp.down_proj.weight", "scaled by about 1.25"),
-    "gguf-token-types-lost": ("F-CONTRACT-I5-001", "token types", "the token types are lost"),
+    "gguf-token-types-lost": ("F-CONTRACT-I5-001", "token types", "token types lost"),
     "apr-type-fallback": ("F-CONTRACT-I3-001", "model.layers.0", "silent fall-back to a wider float"),
     "apr-rope-theta-wrong": ("G0-INTEGRITY-SOURCE", "rope_theta", "another rope_theta"),
     "gguf-tensor-renamed": ("F-CONTRACT-I2-001", "model.layers.0.mlp.down_proj.weight", "lost or renamed"),

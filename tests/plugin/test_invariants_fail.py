@@ -12,7 +12,7 @@ CASES = {
     "gguf-tensor-renamed": ("I-2", "test_tensor_names_are_in_bijection[gguf]", "model.layers.0.mlp.down_proj.weight"),
     "apr-type-fallback": ("I-3", "test_no_silent_type_fallback[apr]", "BF16 in the source, F32 in the artifact"),
     "gguf-tensor-scaled": ("I-4", "test_values_are_preserved[gguf]", "scaled by about 1.25"),
-    "gguf-token-types-lost": ("I-5", "test_tokenizer_round_trip[gguf]", "the token types are lost"),
+    "gguf-token-types-lost": ("I-5", "test_tokenizer_round_trip[gguf]", "token types lost"),
 }
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from pytest_aprqa.falsify_bases import (
     GROUND_TRUTH,
+    HANG_TIMEOUT_MS,
     PROMPTS,
     QUANTISATION,
     TIMEOUT_MS,
@@ -78,7 +79,7 @@ class DefectItem(FalsifyItem):
             (defect.format,),
             dtype,
             prompts=defect.prompts or PROMPTS,
-            timeout_ms=TIMEOUT_MS if defect.prompts is None else TIMEOUT_MS // 2,
+            timeout_ms=TIMEOUT_MS if defect.prompts is None else HANG_TIMEOUT_MS,
             against=truth,
         )
         model.derived = defect.format if defect.derived else None

@@ -125,7 +125,7 @@ def _requests(prompts: Sequence[str], max_tokens: int) -> list[GenerationRequest
 
 
 def _differences(first: EngineRun, run: EngineRun, requests: Sequence[Any]) -> Iterator[str]:
-    from pytest_aprqa.modality_agreement import disagreement
+    from pytest_aprqa.suite.modality_agreement import disagreement
 
     names = (f"{first.engine} ({first.format})", run.engine)
     for request in requests:

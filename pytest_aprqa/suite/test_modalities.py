@@ -25,7 +25,7 @@ def test_run_and_serve_agree(
 ) -> None:
     """The same prompt gives the same prompt ids and, greedily, the same new ids in `run` and in raw `serve`."""
     from pytest_aprqa.engine_pool import request_of
-    from pytest_aprqa.modality_agreement import disagreement
+    from pytest_aprqa.suite.modality_agreement import disagreement
 
     if not {"run", "serve"} <= set(playbook.matrix.modalities):
         pytest.skip("the playbook does not ask for both run and serve")
@@ -145,7 +145,7 @@ def _answers_of(
 def _compare_prompts(
     scenarios: dict[str, Scenario], answers: CellAnswers, expected: dict[str, list[int]], observe: Observe
 ) -> None:
-    from pytest_aprqa.modality_agreement import id_difference
+    from pytest_aprqa.suite.modality_agreement import id_difference
 
     if not expected:
         pytest.skip("blocked: no prompt was answered, see G2-BASIC and G3-STABLE")

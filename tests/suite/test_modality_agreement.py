@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_aprqa.engines.protocol import GenerationResult
-from pytest_aprqa.modality_agreement import disagreement, id_difference
+from pytest_aprqa.suite.modality_agreement import disagreement, id_difference
 
 NAMES = ("run", "serve")
 

@@ -55,7 +55,7 @@ def same_gate(pattern: str, gate: str) -> bool:
 
 
 def column_of(gates: Sequence[str], gate: str) -> str | None:
-    """Which of the suite's gates a gate id of evidence belongs to: itself, else one with a placeholder; or None."""
+    """The gate of the suite to which a gate id of evidence belongs: itself, else one with a placeholder; or None."""
     return gate if gate in gates else next((pattern for pattern in gates if same_gate(pattern, gate)), None)
 
 

@@ -150,4 +150,4 @@ def test_hostile_text_is_shown_and_never_markup(document, tmp_path):
 
 
 def test_an_empty_matrix_has_a_picture():
-    ElementTree.fromstring(picture(matrix_document([], GATES)))
+    assert ElementTree.fromstring(picture(matrix_document([], GATES))).tag == f"{SVG}svg"

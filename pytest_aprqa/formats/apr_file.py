@@ -142,7 +142,8 @@ class AprFile(TensorFile):
             check_types(self.path, declared)
         except FormatError as problem:
             self._soften(problem)
-        self.warnings += [f"{self.path}: metadata: {line}" for line in alias_conflicts(declared)]
+        for line in alias_conflicts(declared):
+            self._refuse("metadata", line, advice="keep the canonical key only")
         self.metadata = canonical_keys(declared)
 
     def _read_index(self) -> tuple[list[TensorEntry], int]:

@@ -281,9 +281,20 @@ def test_duplicate_keys_are_noted_leniently_and_the_last_wins(tmp_path):
         assert "duplicate" in file.warnings[0]
 
 
-def test_aliases_are_resolved_and_conflicts_noted(tmp_path):
-    with opened(tmp_path, with_metadata(b'{"n_embd":8,"n_head":2,"num_heads":4}')) as file:
-        assert (file.metadata["hidden_size"], file.metadata["num_heads"]) == (8, 4)
+def test_an_alias_is_resolved(tmp_path):
+    with opened(tmp_path, with_metadata(b'{"n_embd":8,"n_head":2}')) as file:
+        assert dict(file.metadata) == {"hidden_size": 8, "num_heads": 2}
+        assert file.warnings == []
+
+
+@pytest.mark.parametrize(
+    "text", [b'{"n_head":2,"num_heads":4}', b'{"n_head":2,"num_heads":null}', b'{"n_head":2,"n_heads":2}']
+)
+def test_two_names_of_one_value_are_refused_strictly_because_the_reference_engine_cannot_run_the_file(tmp_path, text):
+    with pytest.raises(FormatError, match="name the same value"):
+        opened(tmp_path, with_metadata(text))
+    with opened(tmp_path, with_metadata(text), strict=False) as file:
+        assert list(file.metadata) == ["num_heads"]
         assert "n_head" in file.warnings[0]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from pytest_aprqa.formats.tensor_file import TensorEntry
 from pytest_aprqa.models.errors import ModelError
 
+MOST_LAYERS = 10_000  # fifty times the deepest published model; every layer is a loop over its tensors
 LARGEST_NUMBER = 1e30  # of a rotary base or epsilon
 LARGEST_CONFIG = 16 << 20  # bytes of a config.json that is read
 EMBEDDINGS = ("model.embed_tokens.weight", "token_embd.weight")
@@ -104,7 +105,7 @@ def config_from_hf(place: Path) -> ModelConfig:
     return ModelConfig(
         architecture=architecture,
         hidden_size=hidden,
-        num_layers=reader.count("num_hidden_layers"),
+        num_layers=reader.count("num_hidden_layers", limit=MOST_LAYERS),
         num_heads=heads,
         num_kv_heads=reader.count("num_key_value_heads", heads),
         head_dim=reader.count("head_dim", HEAD_DIMS.get(architecture, max(1, hidden // heads))),
@@ -202,7 +203,7 @@ def config_from_gguf(path: Path, metadata: Mapping[str, Any], entries: Mapping[s
     return ModelConfig(
         architecture=architecture,
         hidden_size=hidden,
-        num_layers=reader.count(key + "block_count"),
+        num_layers=reader.count(key + "block_count", limit=MOST_LAYERS),
         num_heads=heads,
         num_kv_heads=reader.count(key + "attention.head_count_kv", heads),
         head_dim=reader.count(key + "attention.key_length", max(1, hidden // heads)),
@@ -267,7 +268,7 @@ def config_from_apr(path: Path, metadata: Mapping[str, Any], entries: Mapping[st
     return ModelConfig(
         architecture=architecture,
         hidden_size=hidden,
-        num_layers=reader.count("num_layers"),
+        num_layers=reader.count("num_layers", limit=MOST_LAYERS),
         num_heads=heads,
         num_kv_heads=reader.count("num_kv_heads", heads),
         head_dim=reader.count("head_dim", max(1, hidden // heads)),
@@ -301,7 +302,7 @@ class _Reader:
         self._path = path
         self._values = values
 
-    def count(self, field: str, default: int | None = None) -> int:
+    def count(self, field: str, default: int | None = None, limit: int = 2**31 - 1) -> int:
         value = self._values.get(field)
         value = default if value is None else value
         if value is None:
@@ -310,6 +311,8 @@ class _Reader:
             )
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 2**31:
             raise ModelError(self._path, field, "is not a positive whole number", found=_shown(value))
+        if value > limit:
+            raise ModelError(self._path, field, "is larger than of any model", found=value, limit=limit)
         return value
 
     def number(self, field: str, value: Any) -> float:

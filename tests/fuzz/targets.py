@@ -81,8 +81,7 @@ def read_declarations(artifact: OpenArtifact) -> None:
 def _layout(artifact: OpenArtifact) -> None:
     config = artifact.config
     shapes = {name: artifact.tensors.entry(name).shape for name in list(artifact.tensors.names())[:40]}
-    if config.num_layers < 1000:
-        layout_problems(config, shapes)
+    layout_problems(config, shapes)
     integrity_problems(config, shapes)
 
 

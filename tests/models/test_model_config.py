@@ -127,7 +127,11 @@ def test_a_missing_or_wrong_count_is_named(tmp_path, field):
         with pytest.raises(ModelError, match=rf"config\.json: {field}: is not a positive whole number") as caught:
             config_from_hf(write(tmp_path, HF | {field: wrong}) if wrong != 10**5000 else _huge(tmp_path, field))
         assert len(str(caught.value)) < 400
-    config_from_hf(write(tmp_path, HF | {field: 2**31 - 1}))
+    largest = 10_000 if field == "num_hidden_layers" else 2**31 - 1
+    config_from_hf(write(tmp_path, HF | {field: largest}))
+    if field == "num_hidden_layers":
+        with pytest.raises(ModelError, match=r"num_hidden_layers: is larger than of any model \(found 10001, limit 10000"):
+            config_from_hf(write(tmp_path, HF | {field: 10_001}))
 
 
 def _huge(folder: Path, field: str) -> Path:

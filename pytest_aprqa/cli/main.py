@@ -45,6 +45,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("pytest_aprqa.cli.run", "Run a playbook (pytest --playbook)."),
     "score": ("pytest_aprqa.cli.score", "Compute the model qualification score of recorded evidence."),
     "tickets": ("pytest_aprqa.cli.tickets", "Make tickets of the failures of a run."),
+    "tools": ("pytest_aprqa.cli.tools", "Run the tools of the apr program on a file and judge what they print."),
     "validate-contract": (
         "pytest_aprqa.cli.validate_contract",
         "Check shapes and bytes against the tensor layout contract.",

@@ -44,7 +44,7 @@ class ServingFaults:
         text = decode(new)
         if on_token is not None and FAULT == "stream-at-once":
             on_token(text, new)
-        if request.max_new_tokens == 256:  # the long generation, 2.5 s of it
+        if request.max_new_tokens == 128:  # the long generation, 2.5 s of it
             for _ in range(250):
                 time.sleep(0.01)
                 if FAULT != "generates-for-nobody":

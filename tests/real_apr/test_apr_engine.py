@@ -180,3 +180,13 @@ def test_server_that_is_killed_is_a_crash(load: Callable, apr_file: Callable) ->
     assert crash.signal_name == "SIGKILL"
     with pytest.raises(EngineError):
         raise crash
+
+
+def test_tools_pass_on_a_file_that_we_made(hf_folders: dict[str, Path], tmp_path: Path) -> None:
+    """In float32: `check` of 0.72.3 does not read BF16."""
+    from pytest_aprqa.engines.apr_tools import run_tools
+
+    file = derive(hf_folders["qwen2"], "apr", cache=tmp_path, dtype="f32")
+    results = list(run_tools(probe(Path(str(PROGRAM))), file.path, no_gpu=True, serve=True))
+    assert len(results) == 14
+    assert {result.tool: result.reason for result in results if not result.passed} == {}

@@ -41,7 +41,7 @@ class AprContract(EngineContract):
 
 class TestApr(AprContract):
     known: ClassVar[dict[str, str]] = {
-        "test_same_file_gives_the_ids_of_torch": "0.72.3 generates on after the end token and cuts unicode in fewer tokens",
+        "test_same_file_gives_the_ids_of_torch": "0.72.3 goes on after the end token and cuts unicode in fewer tokens",
         "test_length_limit_is_kept": "0.72.3 refuses an answer of one token without text as an empty completion",
     }
 

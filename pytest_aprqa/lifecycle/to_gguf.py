@@ -26,7 +26,7 @@ QUANTIZATION_VERSION = 2
 ARCHITECTURES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
 # Families whose q and k rows llama.cpp stores interleaved (adjacent pairs rotate together).
 PERMUTED = ("llama", "mistral")
-# general.file_type: the type most matrices have (public GGUF specification, enum llama_ftype).
+# general.file_type: the type asked for, else the one most matrices have (public GGUF specification, enum llama_ftype).
 # A pure K type is nearest to the "S" recipe of its name, which mixes in least.
 FILE_TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q5_0": 8, "Q5_1": 9, "Q4_K": 14, "Q5_K": 16}
 FILE_TYPES |= {"Q6_K": 18, "BF16": 32}
@@ -52,7 +52,7 @@ def write_gguf_from(source: Source, target: Path, *, dtype: str = "native", prog
             limit=", ".join(ARCHITECTURES),
         )
     plan = _plan(source, dtype)
-    metadata = _metadata(source, architecture, vocabulary_of(source), plan) + _fallback_keys(plan, dtype)
+    metadata = _metadata(source, architecture, vocabulary_of(source), plan, dtype) + _fallback_keys(plan, dtype)
     count = TensorProgress(progress, sum(entry.nbytes for _, entry, _, _ in plan))
 
     def payload(name: str, entry: TensorEntry, kind: str, heads: int | None) -> NDArray[np.uint8]:
@@ -108,11 +108,14 @@ def _permuted_heads(source: Source, name: str) -> int | None:
 
 
 def _metadata(
-    source: Source, architecture: str, vocabulary: Vocabulary, plan: list[PlannedTensor]
+    source: Source, architecture: str, vocabulary: Vocabulary, plan: list[PlannedTensor], dtype: str
 ) -> list[tuple[str, Any, str]]:
     config = source.config
     kinds = [kind for _, entry, kind, _ in plan if len(entry.shape) > 1]
-    file_type = FILE_TYPES[max(sorted(set(kinds)), key=kinds.count)] if kinds else FILE_TYPES["F32"]
+    most = max(sorted(set(kinds)), key=kinds.count) if kinds else "F32"
+    # A type that was asked for is declared even where short rows made most matrices fall back, as llama.cpp does.
+    asked = dtype.upper()
+    file_type = FILE_TYPES[asked if asked in FILE_TYPES else most]
     keys: list[tuple[str, Any, str]] = [
         ("general.type", "model", "string"),
         ("general.name", source.name, "string"),

@@ -90,31 +90,44 @@ def type_problems(
 ) -> tuple[str, list[TypeProblem]]:
     """(label the file is judged as, tensors whose type is a silent fall-back).
 
-    `labels` are the playbook's types in capitals, or AS_DECLARED. Vectors may be widened to F32 in any file.
+    `labels` are the playbook's types in capitals, or AS_DECLARED. Vectors may be widened to F32 in any file. A file
+    that declares no type is judged as the one of its types under which fewest tensors stand out.
     """
     entries = {name: artifact.tensors.entry(name) for name in artifact.tensors.names()}
     most = majority_type(entries.values()) or "F32"
-    label = declared_label(artifact) or most
+    label = declared_label(artifact)
+    if label is not None:
+        problems = _fallbacks(entries, source, labels, label)
+        if problems and base_type(label) != most and not _same_family(label, most):
+            cause = "declares another type than it has"
+            problems.insert(0, TypeProblem("general.file_type", most, f"declared {label}", cause))
+        return label, problems
+    quantised = [e for e in entries.values() if e.dtype not in FLOATS and len(e.shape) > 1]
+    candidates = dict.fromkeys([most, majority_type(quantised) or most])
+    judged = {one: _fallbacks(entries, source, labels, one) for one in candidates}
+    label = min(judged, key=lambda one: len(judged[one]))
+    return label, judged[label]
+
+
+def _fallbacks(
+    entries: dict[str, TensorEntry], source: dict[str, TensorEntry], labels: Collection[str], label: str
+) -> list[TypeProblem]:
     problems = []
-    if base_type(label) != most and not _same_family(label, most):
-        cause = "declares another type than it has"
-        problems.append(TypeProblem("general.file_type", most, f"declared {label}", cause))
-    free = AS_DECLARED in labels
     for name, entry in entries.items():
         origin = source.get(name)
         if origin is None:
             continue
         if len(entry.shape) < 2:
             right = entry.dtype in ("F32", origin.dtype)
-        elif not free and not named(base_type(label), labels):
+        elif AS_DECLARED not in labels and not named(base_type(label), labels):
             # The file as a whole is of a type that the playbook does not name: only the source's own type is right.
             right = entry.dtype == origin.dtype or named(entry.dtype, labels)
         else:
             right = _fits(name, entry, origin.dtype, base_type(label))
         if not right:
-            cause = _cause(entry.dtype, origin.dtype, label)
-            problems.append(TypeProblem(name, f"{entry.dtype} in the artifact", f"{origin.dtype} in the source", cause))
-    return label, problems
+            found, expected = f"{entry.dtype} in the artifact", f"{origin.dtype} in the source"
+            problems.append(TypeProblem(name, found, expected, _cause(entry.dtype, origin.dtype, label)))
+    return problems
 
 
 def _same_family(label: str, most: str) -> bool:

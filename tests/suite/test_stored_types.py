@@ -94,3 +94,25 @@ def test_a_vector_may_be_widened_to_f32_and_nothing_else():
     assert problems({**layers("BF16"), "model.norm.weight": "F16"}) == [
         ("model.norm.weight", "another float type than declared")
     ]
+
+
+def test_a_file_whose_short_rows_stayed_float_is_judged_as_what_it_declares():
+    """Only down_proj fills whole blocks: the rest of a Q8_0 file rightly stays F16."""
+    wide, narrow = "model.layers.0.mlp.down_proj.weight", "model.layers.0.mlp.up_proj.weight"
+    for file_type, judged in ((7, "Q8_0"), (None, "Q8_0")):
+        one = artifact({wide: "Q8_0", narrow: "F16", narrow.replace("0", "1"): "F16"}, file_type)
+        for name in one.tensors.names():
+            entry = one.tensors.entry(name)
+            shape = (40, 64) if name == wide else (64, 40)
+            one.tensors.__dict__.setdefault("stored", {})[name] = TensorEntry(name, entry.dtype, shape, 0, 0)
+        one.tensors.entry = one.tensors.stored.__getitem__
+        origin = {n: TensorEntry(n, "F16", one.tensors.entry(n).shape, 0, 0) for n in one.tensors.names()}
+        assert type_problems(one, origin, ("DECLARED",)) == (judged, [])
+
+
+def test_one_quantised_matrix_in_an_undeclared_float_file_still_stands_out():
+    assert problems(layers("F16", at1="Q8_0"), source="F16") == [(LAYER.format(1), "quantised without being asked")]
+
+
+def test_a_declared_type_that_no_tensor_has_is_named_first():
+    assert ("general.file_type", "declares another type than it has") in problems(layers("F16"), 15, source="F16")

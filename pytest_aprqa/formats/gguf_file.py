@@ -26,7 +26,7 @@ _SPLIT_NAME: Final = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d
 
 
 class GgufFile(TensorFile):
-    """An open GGUF file, or a split set opened by its first file. `metadata`: key -> value (arrays are lists).
+    """An open GGUF file, or a split set opened by any of its files. `metadata`: key -> value (arrays are lists).
 
     `value_types`: key -> "uint32", "string", "array[string]", ... as `write_gguf` takes them. `version`, `alignment` in
     bytes. With strict=False odd but readable layouts (gaps, trailing bytes) become warnings. FormatError otherwise.
@@ -42,6 +42,7 @@ class GgufFile(TensorFile):
         try:
             self.metadata, self.value_types, self.entries = self._open_part(self.path)
             if self.metadata.get("split.count", 1) != 1:
+                self._begin_with_the_first()
                 self._open_split()
         except BaseException:
             self.close()
@@ -96,6 +97,18 @@ class GgufFile(TensorFile):
             error = FormatError(path, f"offset {start + expected}", problem, found=size, limit=start + expected)
             self._soften(error)
         return placed
+
+    def _begin_with_the_first(self) -> None:
+        """Where a later file of a set was named, take the first instead: it holds the model's metadata."""
+        match = _SPLIT_NAME.fullmatch(self.path.name)
+        if not match or int(match["number"]) < 2 or self.metadata.get("split.no") != int(match["number"]) - 1:
+            return
+        first = self.path.with_name(f"{match['stem']}-00001-of-{match['count']}.gguf")
+        if not first.is_file():
+            raise FormatError(self.path, "split.no", "the first file of the set is missing", found=first.name)
+        self.close()
+        self.path, self.files, self._maps, self._owners, self.warnings = first, [], [], {}, []
+        self.metadata, self.value_types, self.entries = self._open_part(first)
 
     def _open_split(self) -> None:
         """Open the other files of a split set and join their tensors; the first file holds the model's metadata."""

@@ -351,9 +351,21 @@ def test_a_split_set_that_disagrees_is_refused(tmp_path, changes, words):
         GgufFile(split(tmp_path, **changes))
 
 
-def test_a_later_file_of_a_split_set_names_the_first(tmp_path):
-    split(tmp_path)
-    with pytest.raises(FormatError, match=r"open m-00001-of-00002\.gguf"):
+def test_a_split_set_is_opened_by_any_of_its_files(tmp_path):
+    first = split(tmp_path)
+    with GgufFile(tmp_path / "m-00002-of-00002.gguf") as file:
+        assert file.path == first
+        assert [file.read(name).item() for name in ("a", "b", "c")] == [1, 2, 3]
+        assert [path.name for path in file.files] == ["m-00001-of-00002.gguf", "m-00002-of-00002.gguf"]
+        assert file.metadata["split.no"] == 0
+    first.unlink()
+    with pytest.raises(FormatError, match=r"the first file of the set is missing \(found m-00001-of-00002\.gguf"):
+        GgufFile(tmp_path / "m-00002-of-00002.gguf")
+
+
+def test_a_file_whose_number_contradicts_its_name_is_refused(tmp_path):
+    split(tmp_path, number=0)
+    with pytest.raises(FormatError, match="is not the first file of its set"):
         GgufFile(tmp_path / "m-00002-of-00002.gguf")
 
 

@@ -16,9 +16,10 @@ from pytest_aprqa.formats.permutation import unpermute_rows
 from pytest_aprqa.models.artifact import Artifact, OpenArtifact, open_artifact
 from pytest_aprqa.models.chat_template import render_chat
 from pytest_aprqa.models.errors import ModelError
-from pytest_aprqa.models.families import FAMILIES, HEAD, expected_tensors
+from pytest_aprqa.models.families import FAMILIES, expected_tensors
 from pytest_aprqa.models.tokenizer import TokenizerDeclaration
 
+HEAD = "lm_head.weight"
 FLOAT32_PARAMETERS = 300_000_000  # below this many, float32 costs little and is the reference's own type
 BATCH_TOKENS = 16_384  # prompt and new tokens of one batch, padding included; bounds the key-value cache
 PREFILL_TOKENS = 1024  # of a prompt at once: eager attention keeps this many rows of scores, not prompt x prompt

@@ -22,8 +22,6 @@ FAINT = 1e-4
 ONE_SCALE = ("APR_Q8", "APR_Q4")
 ROWS_EXPLAINED = 3
 _VALUES_AT_ONCE = 1 << 20
-_BYTES_AT_ONCE = 1 << 22
-_ROTATED = ".self_attn."
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +40,6 @@ class MatrixError:
 
     nmse: float
     damaged: list[RowError]
-
-
-def same_bytes(source: CanonicalTensors, target: CanonicalTensors, name: str) -> bool:
-    """True when both store NAME in the same type and bytes, rows in the same order: nothing needs decoding."""
-    a, b = source.entry(name), target.entry(name)
-    if (a.dtype, a.shape, a.nbytes) != (b.dtype, b.shape, b.nbytes):
-        return False
-    if "gguf" in (source.file.format, target.file.format) and _ROTATED in name:
-        return False  # converters permute these rows for some families
-    mine, theirs = (one.file.raw(one.source_name(name)) for one in (source, target))
-    return all(
-        numpy.array_equal(mine[start : start + _BYTES_AT_ONCE], theirs[start : start + _BYTES_AT_ONCE])
-        for start in range(0, len(mine), _BYTES_AT_ONCE)
-    )
 
 
 def matrix_error(

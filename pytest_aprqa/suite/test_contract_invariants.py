@@ -88,6 +88,7 @@ def test_values_are_preserved(declared_artifact: OpenArtifact, reference: OpenAr
         compared += 1
         limit = limit_for(artifact.tensors.entry(name).dtype, reference.tensors.entry(name).dtype)
         nmse, problem = _value_problem(reference, artifact, name, limit)
+        observe(f"nmse[{name}]", nmse, limit=limit, passed=problem is None)
         if problem is not None:
             problems.append(f"{problem[0]}: {problem[1]}, limit {problem[2]} ({problem[3]})")
             observe.finding(*problem)
@@ -104,8 +105,10 @@ def _value_problem(
     reference: OpenArtifact, artifact: OpenArtifact, name: str, limit: float
 ) -> tuple[float, tuple[str, str, str, str] | None]:
     """(NMSE, None or where, found, limit, cause) of one tensor: first the bytes, then rows, then what explains it."""
+    from pytest_aprqa.numerics.causes import cause_of
+    from pytest_aprqa.numerics.paired_pieces import same_bytes
     from pytest_aprqa.numerics.tensor_error import compare_tensors
-    from pytest_aprqa.suite.row_errors import matrix_error, same_bytes
+    from pytest_aprqa.suite.row_errors import matrix_error
 
     source, target = reference.tensors, artifact.tensors
     if same_bytes(source, target, name):
@@ -125,7 +128,7 @@ def _value_problem(
         return error.nmse, (name, error.cause, "the source's shape", "another shape than the source's")
     if error.nmse <= limit:
         return error.nmse, None
-    return error.nmse, (name, f"NMSE {error.nmse:.3g}", f"NMSE {limit:.3g}", error.likely_cause())
+    return error.nmse, (name, f"NMSE {error.nmse:.3g}", f"NMSE {limit:.3g}", cause_of(source, target, error))
 
 
 @pytest.mark.invariant("I-5")

@@ -118,6 +118,16 @@ def test_every_format_gives_the_same_tensors(tmp_path, architecture):
         check(tmp_path / name, architecture, tensors)
 
 
+@pytest.mark.parametrize(("architecture", "reordered"), [("qwen2", False), ("llama", True)])
+def test_stored_bytes_are_told_only_where_rows_stand_in_their_order(tmp_path, architecture, reordered):
+    tensors = model()
+    write_gguf(tmp_path / "g", architecture, [], gguf_rows(tensors, architecture, permute=reordered))
+    with open_tensor_file(tmp_path / "g") as file:
+        canonical = CanonicalTensors(file, architecture, 2, 1)
+        assert bytes(canonical.stored("model.norm.weight")) == tensors["model.norm.weight"].tobytes()
+        assert (canonical.stored("model.layers.0.self_attn.q_proj.weight") is None) is reordered
+
+
 def test_source_names_and_unknown_tensors_pass_through(tmp_path):
     write_gguf(
         tmp_path / "g",

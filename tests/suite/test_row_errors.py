@@ -7,7 +7,7 @@ import pytest
 
 from pytest_aprqa.formats import codecs
 from pytest_aprqa.numerics.limits import limit_for
-from pytest_aprqa.suite.row_errors import ROW_FACTOR, _in_rows, matrix_error, same_bytes
+from pytest_aprqa.suite.row_errors import ROW_FACTOR, _in_rows, matrix_error
 
 TYPES = [t for t in ("Q8_0", "Q6_K", "Q5_K", "Q5_0", "Q4_K", "Q4_0") if t in codecs.ENCODABLE]
 
@@ -119,17 +119,6 @@ def stored(data, dtype="F32", shape=(2, 4), format_name="safetensors"):
     entry = SimpleNamespace(dtype=dtype, shape=shape, nbytes=len(data))
     file = SimpleNamespace(format=format_name, raw=lambda name: raw)
     return SimpleNamespace(entry=lambda name: entry, file=file, source_name=lambda name: name)
-
-
-def test_the_same_bytes_need_no_decoding_except_where_rows_may_be_permuted():
-    a = bytes(range(32))
-    rotated = "model.layers.0.self_attn.q_proj.weight"
-    assert same_bytes(stored(a), stored(a), "x")
-    assert not same_bytes(stored(a), stored(a[:-1] + b"!"), "x")
-    assert not same_bytes(stored(a), stored(a, dtype="I32"), "x")
-    assert not same_bytes(stored(a), stored(a, shape=(4, 2)), "x")
-    assert same_bytes(stored(a), stored(a), rotated)
-    assert not same_bytes(stored(a), stored(a, format_name="gguf"), rotated)
 
 
 @pytest.mark.parametrize("size", [1, 3, 10, 99, 1000])

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from pytest_aprqa.formats import codecs
 from pytest_aprqa.formats.errors import FormatError
+from pytest_aprqa.formats.value_sums import ValueSums, sums_of
 
 _NATIVE = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I8": "<i1", "I16": "<i2", "I32": "<i4"}
 _NATIVE |= {"I64": "<i8", "U8": "<u1", "U16": "<u2", "U32": "<u4", "U64": "<u8", "BOOL": "?"}
@@ -148,6 +149,11 @@ class TensorFile(ABC):
         """Tensor NAME as flat float32 pieces of about ELEMENTS values in row-major order: bounded memory."""
         entry, raw = self._decodable(name)
         return codecs.decode_pieces(entry.dtype, raw, entry.shape, elements)
+
+    def sums(self, name: str, threads: int | None = None) -> ValueSums:
+        """Count, odd values, extremes, mean and spread of tensor NAME at the speed of memory; errors as `read`."""
+        entry, raw = self._decodable(name)
+        return sums_of(entry.dtype, raw, entry.shape, threads)
 
     def _mapped(self, name: str) -> MappedFile:
         if name not in self._owners:

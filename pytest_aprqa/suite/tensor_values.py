@@ -52,24 +52,16 @@ def values_of(file: TensorFile, name: str) -> ValueCounts:
 
 def count_values(file: TensorFile, name: str) -> ValueCounts:
     """Count NaN, infinities and non-zero values of a tensor; sum of squares (float64) and range of the finite ones."""
-    import numpy
-
-    counts = ValueCounts()
-    for chunk in file.chunks(name):
-        counts.total += chunk.size
-        squares = float(numpy.einsum("i,i->", chunk, chunk, dtype=numpy.float64, casting="safe"))
-        counts.nonzero += int(numpy.count_nonzero(chunk))
-        if not math.isfinite(squares):
-            finite = numpy.isfinite(chunk)
-            counts.nan += int(numpy.isnan(chunk).sum())
-            counts.infinite += int(numpy.isinf(chunk).sum())
-            chunk = chunk[finite].astype(numpy.float64)
-            squares = float((chunk * chunk).sum())
-        counts.squares += squares
-        if chunk.size:
-            counts.minimum = min(counts.minimum, float(chunk.min()))
-            counts.maximum = max(counts.maximum, float(chunk.max()))
-    return counts
+    sums = file.sums(name)
+    return ValueCounts(
+        total=sums.count,
+        nan=sums.nans,
+        infinite=sums.infinities,
+        nonzero=sums.count - sums.zeros,
+        squares=sums.squares + sums.finite * sums.mean**2,
+        minimum=sums.minimum,
+        maximum=sums.maximum,
+    )
 
 
 def row_norms(tensors: CanonicalTensors, name: str, shares: tuple[float, ...], floor: float) -> RowNorms:

@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 import pytest
-from gguf import GGUFReader
+from gguf import GGUFEndian, GGUFReader, GGUFWriter
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -39,6 +39,17 @@ def test_a_good_file_is_read_row_major(tmp_path):
         assert file.value_types["tokenizer.ggml.token_type"] == "array[int32]"
         assert file.entries["b.weight"].shape == (3, 2)
         np.testing.assert_array_equal(file.read("b.weight"), [[0, 1], [2, 3], [4, 5]])
+
+
+def test_a_file_of_the_other_byte_order_is_named_and_refused(tmp_path):
+    writer = GGUFWriter(tmp_path / "x.gguf", "llama", endianess=GGUFEndian.BIG)
+    writer.add_tensor("a", np.arange(4, dtype=np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    with pytest.raises(FormatError, match="offset 4, version: the file is big endian"):
+        GgufFile(tmp_path / "x.gguf")
 
 
 @pytest.mark.parametrize("version", [2, 3])

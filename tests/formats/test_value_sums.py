@@ -12,6 +12,9 @@ from pytest_aprqa.formats import value_sums
 from pytest_aprqa.formats.blocks import BLOCKS, tensor_nbytes
 from pytest_aprqa.formats.codecs import DECODABLE, decode, encode
 from pytest_aprqa.formats.column_decoders import COLUMN_DECODERS
+from pytest_aprqa.formats.errors import FormatError
+from pytest_aprqa.formats.gguf_file import GgufFile
+from pytest_aprqa.formats.gguf_writer import write_gguf
 from pytest_aprqa.formats.value_sums import PIECE, ValueSums, sums_of, sums_of_values
 
 
@@ -120,6 +123,15 @@ def test_merging_is_the_whole():
     assert_sums(sums_of_values(values[:10]).merged(sums_of_values(values[10:])), values)
     assert ValueSums().merged(ValueSums()) == ValueSums()
     assert sums_of_values(values).merged(ValueSums()) == sums_of_values(values)
+
+
+def test_an_open_file_gives_the_sums_of_a_tensor(tmp_path):
+    values = np.random.default_rng(8).normal(0, 1, (4, 256)).astype(np.float32)
+    rows = [("a", "Q4_K", (4, 256), encode("Q4_K", values)), ("b", "IQ1_S", (1, 256), bytes(50))]
+    with GgufFile(write_gguf(tmp_path / "m.gguf", "llama", [], rows)) as file:
+        assert_sums(file.sums("a"), file.read("a"))
+        with pytest.raises(FormatError, match="cannot decode IQ1_S"):
+            file.sums("b")
 
 
 def test_types_without_decoder_and_wrong_sizes_are_refused():

@@ -1,5 +1,6 @@
 """Counts, sums and row norms streamed over tensors equal those of numpy over the whole tensor."""
 
+from functools import reduce
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from pytest_aprqa.formats.opening import open_tensor_file
 from pytest_aprqa.formats.safetensors_file import write_safetensors
+from pytest_aprqa.formats.value_sums import ValueSums, sums_of_values
 from pytest_aprqa.suite.tensor_values import count_values, row_norms, values_of
 
 
@@ -19,6 +21,9 @@ class Chunked:
     def chunks(self, name, elements=None):
         flat = self.values.reshape(-1)
         return (flat[i : i + self.size] for i in range(0, flat.size, self.size))
+
+    def sums(self, name):
+        return reduce(ValueSums.merged, map(sums_of_values, self.chunks(name)))
 
     def entry(self, name):
         return SimpleNamespace(shape=self.values.shape)

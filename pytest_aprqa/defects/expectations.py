@@ -113,7 +113,7 @@ _IN_EVERY_FORMAT: dict[str, Expectation] = {
     "end-token-wrong": _expect(I5, "stop tokens"),
     "token-types-lost": _expect(I5, "token types (are )?lost"),
     "control-tokens-normal": _expect(I5, "stop tokens|ids .* in the source"),
-    "chat-template-lost": _expect(TOKENIZER, "no chat template"),
+    "chat-template-lost": _expect((TOKENIZER, I5), "no chat template|chat template is lost"),
     "chat-template-of-another-model": _expect(I5, "chat template is not the source's"),
     "chat-template-raises": _expect(I5, "chat template is not the source's", TEXT),
     "chat-template-endless": _expect(I5, "chat template is not the source's", STABLE),

@@ -13,7 +13,7 @@ Line = tuple[str, dict[str, bool]]
 
 KILLED, WRONG_CAUSE, SURVIVED, NOT_APPLICABLE = "killed", "wrong cause", "survived", "not applicable"
 UNSEEN = (WRONG_CAUSE, SURVIVED, "error")
-PLACEHOLDERS = {"{category}": r"A\d"}  # of gate ids, and what may stand there
+VARIABLE_PARTS = {"{category}": r"A\d"}  # of gate ids, and what may stand there
 GOOD, BAD, CAUTION, STRONG = {"green": True}, {"red": True}, {"yellow": True}, {"bold": True}
 
 
@@ -50,12 +50,12 @@ def matrix_document(results: Iterable[Mapping[str, Any]], gates: Sequence[Mappin
 def same_gate(pattern: str, gate: str) -> bool:
     """True when a gate id seen in evidence belongs to the mark `pattern` (`F-{category}-001` covers F-A1-001)."""
     parts = re.split(r"(\{\w+\})", pattern)
-    words = (PLACEHOLDERS.get(part, ".+") if part.startswith("{") else re.escape(part) for part in parts)
+    words = (VARIABLE_PARTS.get(part, ".+") if part.startswith("{") else re.escape(part) for part in parts)
     return re.fullmatch("".join(words), gate) is not None
 
 
 def column_of(gates: Sequence[str], gate: str) -> str | None:
-    """The gate of the suite to which a gate id of evidence belongs: itself, else one with a placeholder; or None."""
+    """The gate of the suite to which a gate id of evidence belongs: itself, else one with a part that varies."""
     return gate if gate in gates else next((pattern for pattern in gates if same_gate(pattern, gate)), None)
 
 

@@ -10,18 +10,28 @@ from typing import Any
 
 from pytest_aprqa.formats.tensor_file import TensorEntry
 from pytest_aprqa.models.errors import ModelError
+from pytest_aprqa.models.hf_config_names import hf_names
+from pytest_aprqa.models.rope_scaling import scaling_from_gguf, scaling_from_hf
 
 MOST_LAYERS = 10_000  # fifty times the deepest published model; every layer is a loop over its tensors
 LARGEST_NUMBER = 1e30  # of a rotary base or epsilon
 LARGEST_CONFIG = 16 << 20  # bytes of a config.json that is read
-EMBEDDINGS = ("model.embed_tokens.weight", "token_embd.weight")
+EMBEDDINGS = ("model.embed_tokens.weight", "token_embd.weight", "transformer.wte.weight")
 HEADS = ("lm_head.weight", "output.weight")
 # Families whose q, k, v projections have biases when the declaration does not say (public model code).
-BIASED_FAMILIES = frozenset({"qwen2", "phi"})
+BIASED_FAMILIES = frozenset({"qwen2", "phi", "gpt2", "gpt_bigcode", "starcoder2"})
+# Families whose `attention_bias` holds for the output projection too.
+OUTPUT_BIASED_FAMILIES = frozenset(
+    {"llama", "granite", "gemma", "gemma2", "gemma3_text", "nemotron", "olmo", "olmo2", "smollm3", "qwen3", "qwen3_moe"}
+)
 # rope_type of APR metadata: 0 rotates adjacent pairs, 2 rotates halves (apr-format 6.1).
 ROPE_STYLES = {0: "interleaved", 2: "half"}
 # Families whose head_dim is not hidden_size / heads when config.json leaves it out (public model code).
-HEAD_DIMS = {"qwen3": 128}
+HEAD_DIMS = {"qwen3": 128, "gemma": 256, "gemma2": 256, "gemma3_text": 256}
+# Families whose head is tied when the declaration does not say.
+TIED_FAMILIES = frozenset({"gpt2", "gpt_bigcode", "gemma", "gemma2", "gemma3_text", "falcon", "starcoder2", "smollm3"})
+# Families with a window wherever the declaration names one.
+WINDOWED_FAMILIES = frozenset({"mistral", "mixtral", "gemma2", "gemma3_text", "phi3", "starcoder2"})
 # Families whose layers have a window only where `use_sliding_window` says so.
 WINDOWED_BY_FLAG = frozenset({"qwen2", "qwen3"})
 DEFAULT_WINDOW = 4096  # tokens, of Mistral's and Qwen's public configuration code
@@ -54,6 +64,12 @@ class ModelConfig:
     # Tokens that a windowed layer looks back on, None when no layer has a window; layers before the first see all.
     sliding_window: int | None = None
     first_windowed_layer: int = 0
+    # Biases of the attention's output and of the feed-forward matrices.
+    output_bias: bool = False
+    mlp_bias: bool = False
+    # Experts of a layer (0: none) and the rows of one of them.
+    num_experts: int = 0
+    expert_size: int = 0
 
     def to_transformers(self) -> dict[str, Any]:
         """Keyword arguments of the transformers configuration class of `architecture`."""
@@ -76,7 +92,7 @@ class ModelConfig:
             "tie_word_embeddings": self.tied_embeddings,
         }
         if self.architecture == "llama":
-            values["attention_bias"] = self.attention_bias
+            values |= {"attention_bias": self.attention_bias, "mlp_bias": self.mlp_bias}
         elif self.architecture == "mistral":
             values["sliding_window"] = self.sliding_window
         elif self.architecture in WINDOWED_BY_FLAG and self.sliding_window is not None:
@@ -95,13 +111,16 @@ def config_from_hf(place: Path) -> ModelConfig:
     """
     path = _config_file(place)
     document = _document(path)
+    document = hf_names(document)
     reader = _Reader(path, document)
     scaling = document.get("rope_parameters") or document.get("rope_scaling") or {}
     if not isinstance(scaling, dict):
-        raise ModelError(path, "rope_parameters", "is not a mapping", found=repr(scaling)[:60])
+        raise ModelError(path, "rope_parameters", "is not a mapping", found=_shown(scaling))
     hidden, heads = reader.count("hidden_size"), reader.count("num_attention_heads")
     architecture = reader.text("model_type")
     theta = _given(scaling.get("rope_theta"), document.get("rope_theta"), 10000.0)
+    biased = reader.flag("attention_bias", architecture in BIASED_FAMILIES)
+    experts = _experts(reader)
     return ModelConfig(
         architecture=architecture,
         hidden_size=hidden,
@@ -115,19 +134,37 @@ def config_from_hf(place: Path) -> ModelConfig:
         rope_theta=reader.number("rope_theta", theta),
         rope_style="half",
         rms_norm_eps=reader.number("rms_norm_eps", _given(document.get("rms_norm_eps"), 1e-6)),
-        tied_embeddings=reader.flag("tie_word_embeddings", False),
-        attention_bias=reader.flag("attention_bias", architecture in BIASED_FAMILIES),
+        tied_embeddings=reader.flag("tie_word_embeddings", architecture in TIED_FAMILIES),
+        attention_bias=biased,
         hidden_act=reader.text("hidden_act", "silu"),
-        rope_scaling=_scaling(path, scaling),
+        rope_scaling=scaling_from_hf(path, scaling),
+        output_bias=biased and architecture in OUTPUT_BIASED_FAMILIES,
+        mlp_bias=reader.flag("mlp_bias", False),
+        num_experts=experts,
+        expert_size=_expert_size(architecture, reader, 4 * hidden) if experts else 0,
         **_window(architecture, document, reader),
     )
+
+
+def _experts(reader: _Reader) -> int:
+    """Experts of a layer, 0 where the declaration names none."""
+    for field in ("num_local_experts", "num_experts"):
+        if reader.given(field):
+            return reader.count(field)
+    return 0
+
+
+def _expert_size(architecture: str, reader: _Reader, default: int) -> int:
+    """Rows of one expert; those of Mixtral have the size of a whole layer."""
+    whole = reader.count("intermediate_size", default)
+    return whole if architecture == "mixtral" else reader.count("moe_intermediate_size", whole)
 
 
 def _window(architecture: str, document: Mapping[str, Any], reader: _Reader) -> dict[str, Any]:
     """The window of a config.json. Absent keys mean what transformers takes them for."""
     if document.get("sliding_window", DEFAULT_WINDOW) is None:
         return {}
-    if architecture == "mistral":
+    if architecture in WINDOWED_FAMILIES:
         return {"sliding_window": reader.count("sliding_window", DEFAULT_WINDOW)}
     if architecture in WINDOWED_BY_FLAG and reader.flag("use_sliding_window", False):
         first = 0 if document.get("max_window_layers") == 0 else reader.count("max_window_layers", 28)
@@ -137,21 +174,6 @@ def _window(architecture: str, document: Mapping[str, Any], reader: _Reader) -> 
 
 def _given(*values: Any) -> Any:
     return next((value for value in values if value is not None), None)
-
-
-def _scaling(path: Path, declared: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
-    """What a declaration says beyond the base. `type` is the old name of `rope_type`."""
-    kind = declared.get("rope_type") or declared.get("type") or "default"
-    if not isinstance(kind, str):
-        raise ModelError(path, "rope_type", "is not a name", found=_shown(kind))
-    if kind == "default":
-        return ()
-    fields = {name: _frozen(value) for name, value in declared.items() if name not in ("rope_theta", "type")}
-    return tuple(sorted((fields | {"rope_type": kind}).items()))
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(_frozen(one) for one in value) if isinstance(value, list) else value
 
 
 def _document(path: Path) -> dict[str, Any]:
@@ -200,6 +222,8 @@ def config_from_gguf(path: Path, metadata: Mapping[str, Any], entries: Mapping[s
     hidden, heads = reader.count(key + "embedding_length"), reader.count(key + "attention.head_count")
     embedding = _first(entries, EMBEDDINGS)
     rows = embedding.shape[0] if embedding is not None else None
+    experts = reader.count(key + "expert_count") if metadata.get(key + "expert_count") else 0
+    window = key + "attention.sliding_window"
     return ModelConfig(
         architecture=architecture,
         hidden_size=hidden,
@@ -213,22 +237,28 @@ def config_from_gguf(path: Path, metadata: Mapping[str, Any], entries: Mapping[s
         rope_theta=reader.number(key + "rope.freq_base", metadata.get(key + "rope.freq_base", 10000.0)),
         rope_style="half",
         rms_norm_eps=reader.number(
-            key + "attention.layer_norm_rms_epsilon", metadata.get(key + "attention.layer_norm_rms_epsilon", 1e-5)
+            key + "attention.layer_norm_rms_epsilon",
+            _given(*(metadata.get(f"{key}attention.layer_norm_{kind}epsilon") for kind in ("rms_", "")), 1e-5),
         ),
         tied_embeddings=_first(entries, HEADS) is None,
-        attention_bias=any(name.endswith((".attn_q.bias", "q_proj.bias")) for name in entries),
+        attention_bias=any(name.endswith((".attn_q.bias", "q_proj.bias", ".attn_qkv.bias")) for name in entries),
         hidden_act="silu",
-        rope_scaling=_gguf_scaling(path, metadata, key + "rope.scaling."),
+        rope_scaling=scaling_from_gguf(path, metadata, key + "rope.scaling.", entries),
+        sliding_window=reader.count(window) if metadata.get(window) else None,
+        **_stored_biases(entries),
+        num_experts=experts,
+        expert_size=reader.count(key + "expert_feed_forward_length", reader.count(key + "feed_forward_length"))
+        if experts
+        else 0,
     )
 
 
-def _gguf_scaling(path: Path, metadata: Mapping[str, Any], key: str) -> tuple[tuple[str, Any], ...]:
-    kind = metadata.get(key + "type")
-    if kind in (None, "none"):
-        return ()
-    names = {"factor": "factor", "original_max_position_embeddings": "original_context_length"}
-    fields = {ours: metadata[key + theirs] for ours, theirs in names.items() if metadata.get(key + theirs) is not None}
-    return _scaling(path, {"rope_type": kind, **fields})
+def _stored_biases(entries: Mapping[str, TensorEntry]) -> dict[str, bool]:
+    """The biases that a file has are those that its model declares."""
+    return {
+        "output_bias": any(name.endswith(("attn_output.bias", "self_attn.o_proj.bias")) for name in entries),
+        "mlp_bias": any(name.endswith(("ffn_down.bias", "mlp.down_proj.bias")) for name in entries),
+    }
 
 
 APR_ALIASES = {
@@ -281,7 +311,18 @@ def config_from_apr(path: Path, metadata: Mapping[str, Any], entries: Mapping[st
         tied_embeddings=reader.flag("tied_embeddings", False) or head is None or head.nbytes == 0,
         attention_bias=any(name.endswith(("q_proj.bias", "attn_q.bias")) for name in entries),
         hidden_act="silu",
+        rope_scaling=scaling_from_hf(path, _mapping(path, values, "rope_scaling", "rope_parameters")),
+        sliding_window=reader.count("sliding_window") if values.get("sliding_window") is not None else None,
+        **_stored_biases(entries),
     )
+
+
+def _mapping(path: Path, values: Mapping[str, Any], *fields: str) -> Mapping[str, Any]:
+    """The first of FIELDS that is given, which must be a mapping."""
+    found = _given(*(values.get(field) for field in fields), {})
+    if not isinstance(found, dict):
+        raise ModelError(path, fields[0], "is not a mapping", found=_shown(found))
+    return found
 
 
 def _first(entries: Mapping[str, TensorEntry], names: tuple[str, ...]) -> TensorEntry | None:
@@ -314,6 +355,9 @@ class _Reader:
         if value > limit:
             raise ModelError(self._path, field, "is larger than of any model", found=value, limit=limit)
         return value
+
+    def given(self, field: str) -> bool:
+        return self._values.get(field) is not None
 
     def number(self, field: str, value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < LARGEST_NUMBER:

@@ -6,22 +6,22 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pytest_aprqa.formats.name_tables import ARCHITECTURE_OF
 from pytest_aprqa.models.config import ModelConfig
-from pytest_aprqa.models.errors import ModelError
+from pytest_aprqa.models.family_templates import EMBEDDING, HEAD, Shape, template_tensors
 
-Shape = tuple[int, ...]
+# Families that the torch engine runs; family_templates.KNOWN are those whose tensors are known.
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
-HEAD = "lm_head.weight"
-EMBEDDING = "model.embed_tokens.weight"
 # Where the dimensions of the embedding are read, first name first (gates.md 3.5).
 EMBEDDINGS = (
     EMBEDDING, "embed_tokens.weight", "transformer.wte.weight", "wte.weight", HEAD, "model.lm_head.weight",
+    "transformer.word_embeddings.weight",
 )  # fmt: skip
 NORM = "model.norm.weight"
 _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blk)\.(\d{1,6})(?:\.|$)")
 LARGEST_REPORT = 1000  # contradictions; a hostile layer number makes no more
 # GGUF files name the architecture whose code runs them: llama.cpp runs these families under another name.
-RUN_AS = {"gguf": {"mistral": "llama"}}
+RUN_AS = {"gguf": ARCHITECTURE_OF}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,41 +44,13 @@ def same_architecture(declared: str, source: str, format_name: str) -> bool:
 
 def expected_tensors(config: ModelConfig) -> dict[str, Shape]:
     """Name -> row-major shape of every tensor of the family; the head is left out when it is tied. ModelError."""
-    if config.architecture not in FAMILIES:
-        raise ModelError("family", "architecture", "is not known", found=config.architecture, limit=", ".join(FAMILIES))
-    hidden, heads = config.hidden_size, config.num_heads * config.head_dim
-    keys, inner = config.num_kv_heads * config.head_dim, config.intermediate_size
-    expected: dict[str, Shape] = {EMBEDDING: (config.vocab_size, hidden), NORM: (hidden,)}
-    if not config.tied_embeddings:
-        expected[HEAD] = (config.vocab_size, hidden)
-    for layer in range(config.num_layers):
-        p = f"model.layers.{layer}."
-        expected |= {
-            p + "input_layernorm.weight": (hidden,),
-            p + "post_attention_layernorm.weight": (hidden,),
-            p + "self_attn.q_proj.weight": (heads, hidden),
-            p + "self_attn.k_proj.weight": (keys, hidden),
-            p + "self_attn.v_proj.weight": (keys, hidden),
-            p + "self_attn.o_proj.weight": (hidden, heads),
-            p + "mlp.gate_proj.weight": (inner, hidden),
-            p + "mlp.up_proj.weight": (inner, hidden),
-            p + "mlp.down_proj.weight": (hidden, inner),
-        }
-        if config.attention_bias:
-            expected |= {
-                p + "self_attn.q_proj.bias": (heads,),
-                p + "self_attn.k_proj.bias": (keys,),
-                p + "self_attn.v_proj.bias": (keys,),
-            }
-        if config.architecture == "qwen3":
-            expected |= {p + f"self_attn.{n}_norm.weight": (config.head_dim,) for n in "qk"}
-    return expected
+    return template_tensors(config)
 
 
 def layout_problems(config: ModelConfig, shapes: Mapping[str, Shape]) -> list[LayoutProblem]:
     """Tensors whose shape is not the one of their role. Only tensors that exist are looked at."""
     expected = dict(expected_tensors(config))
-    expected.setdefault(HEAD, expected[EMBEDDING])
+    expected.setdefault(HEAD, next(expected[name] for name in EMBEDDINGS if name in expected))
     problems = []
     for name, wanted in expected.items():
         found = shapes.get(name)

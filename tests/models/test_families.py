@@ -50,7 +50,7 @@ def test_the_template_of_a_folder_is_its_tensors(random_qwen2_folder, random_lla
 
 def test_an_unknown_family_is_refused_by_name():
     with pytest.raises(
-        ModelError, match=r"architecture: is not known .found mamba, limit llama, mistral, qwen2, qwen3"
+        ModelError, match=r"architecture: is not known .found mamba, limit llama, mistral, qwen2, granite"
     ):
         expected_tensors(config("mamba"))
 

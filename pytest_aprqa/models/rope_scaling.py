@@ -1,0 +1,126 @@
+"""Scaling of the rotary base: read from config.json, GGUF keys or APR metadata, and compared whatever its spelling."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytest_aprqa.models.errors import ModelError
+
+Scaling = tuple[tuple[str, Any], ...]
+#: GGUF stores Llama 3's scaling as this tensor: one divisor per pair of dimensions.
+FACTORS = "rope_freqs.weight"
+STORED_FACTORS: Scaling = (("rope_type", "llama3"), ("stored_as", FACTORS))
+_GGUF_FIELDS = {
+    "factor": "factor",
+    "original_max_position_embeddings": "original_context_length",
+    "attention_factor": "attn_factor",
+    "extrapolation_factor": "yarn_ext_factor",
+    "beta_fast": "yarn_beta_fast",
+    "beta_slow": "yarn_beta_slow",
+}
+_NUMBERS = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings", "attention_factor")
+GGUF_TYPES = ("none", "linear", "yarn", "longrope")
+# Fields that say nothing new: the base is compared on its own, defaults of YaRN are the same in both programs.
+_DEFAULTS = {"beta_fast": 32.0, "beta_slow": 1.0, "extrapolation_factor": 1.0, "truncate": True}
+CLOSE = 1e-5  # relative: GGUF stores float32
+
+
+def scaling_from_hf(path: Path, declared: Mapping[str, Any]) -> Scaling:
+    """What a declaration says beyond the base, sorted by field; empty for plain rotation. ModelError: wrong types.
+
+    `type` is the old name of `rope_type`.
+    """
+    kind = declared.get("rope_type") or declared.get("type") or "default"
+    if not isinstance(kind, str):
+        raise ModelError(path, "rope_type", "is not a name", found=repr(kind)[:60])
+    if kind == "default":
+        return ()
+    for name in _NUMBERS:
+        _check_number(path, f"rope_scaling {name}", declared.get(name))
+    fields = {name: _frozen(value) for name, value in declared.items() if name not in ("rope_theta", "type")}
+    return tuple(sorted((fields | {"rope_type": kind}).items()))
+
+
+def scaling_from_gguf(path: Path, metadata: Mapping[str, Any], key: str, entries: Mapping[str, Any] = {}) -> Scaling:
+    """What the keys KEY* say; Llama 3 shows by its tensor of divisors. ModelError: unknown type, wrong value."""
+    kind = metadata.get(key + "type")
+    if kind in (None, "none"):
+        return STORED_FACTORS if FACTORS in entries else ()
+    if kind not in GGUF_TYPES:
+        raise ModelError(path, key + "type", "is not known", found=repr(kind)[:60], limit=", ".join(GGUF_TYPES))
+    fields = {ours: metadata[key + theirs] for ours, theirs in _GGUF_FIELDS.items() if key + theirs in metadata}
+    for name, value in fields.items():
+        _check_number(path, key + _GGUF_FIELDS[name], value)
+    return scaling_from_hf(path, {"rope_type": kind, **fields})
+
+
+def llama3_divisors(scaling: Scaling, theta: float, head_dim: int) -> list[float]:
+    """Divisor of each pair's frequency, head_dim / 2 of them, as Llama 3's published rule gives them."""
+    fields = dict(scaling)
+    factor, low, high = (float(fields.get(n, d)) for n, d in zip(_NUMBERS[:3], (8.0, 1.0, 4.0), strict=True))
+    context = float(fields.get("original_max_position_embeddings", 8192))
+    divisors = []
+    for pair in range(head_dim // 2):
+        length = 2 * math.pi * theta ** (2 * pair / head_dim)
+        if length < context / high:
+            divisors.append(1.0)
+        elif length > context / low:
+            divisors.append(factor)
+        else:
+            smooth = (context / length - low) / (high - low)
+            divisors.append(1 / ((1 - smooth) / factor + smooth))
+    return divisors
+
+
+def scaling_problem(
+    source: Scaling, target: Scaling, *, theta: float, head_dim: int, divisors: Sequence[float] | None = None
+) -> str | None:
+    """One line on how `target` scales otherwise than `source`, None when they are the same.
+
+    `divisors`: the values of the target's `rope_freqs.weight`, where it has that tensor.
+    """
+    if target == STORED_FACTORS:
+        if dict(source).get("rope_type") != "llama3":
+            return f"rope scaling: the file scales by {FACTORS}, the source declares {_name(source)}"
+        wanted = llama3_divisors(source, theta, head_dim)
+        if divisors is None or len(divisors) != len(wanted):
+            return f"rope scaling: {len(divisors or ())} divisors in {FACTORS}, expected {len(wanted)}"
+        pairs = enumerate(zip(wanted, divisors, strict=True))
+        wrong = next((i for i, (a, b) in pairs if not math.isclose(a, float(b), rel_tol=CLOSE)), None)
+        if wrong is None:
+            return None
+        return f"rope scaling: divisor {wrong} is {float(divisors[wrong]):.6g}, expected {wanted[wrong]:.6g}"
+    mine, theirs = _told(target), _told(source)
+    for name in sorted(mine.keys() | theirs.keys()):
+        if not _same(mine.get(name), theirs.get(name)):
+            return f"rope scaling: {name} is {mine.get(name)!r}, expected {theirs.get(name)!r}"
+    return None
+
+
+def _told(scaling: Scaling) -> dict[str, Any]:
+    fields = {name: value for name, value in scaling if value is not None}
+    return {name: value for name, value in fields.items() if not _same(value, _DEFAULTS.get(name))}
+
+
+def _same(first: Any, second: Any) -> bool:
+    if isinstance(first, (int, float)) and isinstance(second, (int, float)):
+        return math.isclose(first, second, rel_tol=CLOSE)
+    return bool(first == second)
+
+
+def _name(scaling: Scaling) -> str:
+    return str(dict(scaling).get("rope_type", "none"))
+
+
+def _check_number(path: Path, where: str, value: Any) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e30:
+        raise ModelError(path, where, "is not a positive number", found=repr(value)[:60])
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(one) for one in value) if isinstance(value, list) else value

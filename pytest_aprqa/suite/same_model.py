@@ -123,11 +123,20 @@ def _compare_values(first: OpenArtifact, second: OpenArtifact, result: Compariso
         error = compare_tensors(first.tensors, second.tensors, name)
         if error.cause is not None:
             result.differences.append(Difference(name, error.cause, "the same shape", "another shape"))
-        elif not error.nmse <= limit:
+        elif not error.nmse <= limit and not _same_with_nan(first, second, name, error.nmse):
             found = f"NMSE {error.nmse:.3g}"
             result.differences.append(Difference(name, found, f"NMSE {limit:.3g}", error.likely_cause()))
         if not error.nmse <= result.worst[1]:
             result.worst = (name, error.nmse, limit)
+
+
+def _same_with_nan(first: OpenArtifact, second: OpenArtifact, name: str, nmse: float) -> bool:
+    """True where both have the same values and NaN in the same places: what came in damaged went out so."""
+    import numpy
+
+    if not math.isnan(nmse):
+        return False
+    return numpy.array_equal(first.tensors.read(name), second.tensors.read(name), equal_nan=True)
 
 
 def _compare_tokens(first: OpenArtifact, second: OpenArtifact, result: Comparison) -> None:

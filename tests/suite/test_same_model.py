@@ -62,3 +62,13 @@ def test_conversions_of_a_playbook_are_those_whose_formats_it_has():
     assert two == {"G-S", "S-G", "RT-005"}
     assert conversions_for(["gguf"]) == []
     assert conversions_for([]) == []
+
+
+def test_damage_that_was_there_before_is_not_the_conversions(random_qwen2_folder, tmp_path):
+    from pytest_aprqa.defects.catalogue import apply_defect
+
+    broken = apply_defect("gguf-nan-in-tensor", convert(random_qwen2_folder, ["gguf"], tmp_path), tmp_path / "n.gguf")
+    with open_artifact(broken) as a, open_artifact(convert(broken, ["apr"], tmp_path / "again")) as b:
+        assert compare_models(a, b).differences == []
+    with open_artifact(random_qwen2_folder) as a, open_artifact(broken) as b:
+        assert any(cause == "NaN or infinite values" for _, cause in causes(compare_models(a, b)))

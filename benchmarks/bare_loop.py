@@ -29,6 +29,7 @@ def model_of(playbook: Playbook) -> ModelUnderTest:
     settings = RunSettings(
         model_path=None,
         model_cache=None,
+        against=None,
         apr_binary=None,
         no_gpu=True,
         tier=None,

@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PYTEST_ARGS ?=
+PYTEST_ARGS ?= -m 'not real_apr and not llama and not browser'
 UV := $(shell uv --version >/dev/null 2>&1 && echo uv)
 
 ifdef UV

@@ -16,6 +16,7 @@ from pytest_aprqa.formats.names import expert_names, hf_name
 from pytest_aprqa.formats.stored_order import Order, from_stored, order_of, shape_of
 from pytest_aprqa.formats.tensor_file import TensorEntry, TensorFile
 
+ROTARY_DIVISORS = "rope_freqs.weight"  # a declaration that GGUF stores as a tensor, no weight of the model
 LARGEST_EXPERTS = 1024  # of one layer; a tensor that stacks more keeps its own name
 
 
@@ -37,6 +38,8 @@ class CanonicalTensors:
         self._experts: dict[str, int] = {}
         self.tied_head = False
         for own, entry in file.entries.items():
+            if file.format == "gguf" and own == ROTARY_DIVISORS:
+                continue
             stacked = self._stacked(own, entry)
             self._experts |= {name: number for number, name in enumerate(stacked)}
             for name in stacked or [hf_name(own, self._table) or own]:

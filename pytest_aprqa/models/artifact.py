@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from pytest_aprqa.formats.tensor_file import TensorFile, sha256_of
 from pytest_aprqa.models.config import ModelConfig, config_from_apr, config_from_gguf, config_from_hf
 from pytest_aprqa.models.errors import ModelError
 from pytest_aprqa.models.location import EXTENSIONS
+from pytest_aprqa.models.rope_scaling import FACTORS, STORED_FACTORS, llama3_of_divisors
 from pytest_aprqa.models.tokenizer import TokenizerDeclaration
 from pytest_aprqa.models.tokenizer_folder import tokenizer_from_hf
 from pytest_aprqa.models.tokenizer_keys import tokenizer_from_apr, tokenizer_from_gguf
@@ -103,7 +104,17 @@ class OpenArtifact:
         if self.format == "safetensors":
             return config_from_hf(self.file.path)
         read = config_from_gguf if self.format == "gguf" else config_from_apr
-        return read(self.file.path, self.file.metadata, self.file.entries)
+        config = read(self.file.path, self.file.metadata, self.file.entries)
+        return self._scaled_by_divisors(config) if config.rope_scaling == STORED_FACTORS else config
+
+    def _scaled_by_divisors(self, config: ModelConfig) -> ModelConfig:
+        """`config` with the rule of the divisors that the file holds as a tensor."""
+        shape, pairs = self.file.entries[FACTORS].shape, config.head_dim // 2
+        if shape != (pairs,):
+            found = shape[0] if len(shape) == 1 else list(shape)
+            raise ModelError(self.file.path, FACTORS, "has not one divisor per pair", found=found, limit=pairs)
+        divisors = [float(divisor) for divisor in self.file.read(FACTORS)]
+        return replace(config, rope_scaling=llama3_of_divisors(self.file.path, divisors, config.rope_theta))
 
     @cached_property
     def tokenizer(self) -> TokenizerDeclaration:

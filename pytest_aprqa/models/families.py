@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from pytest_aprqa.formats.name_tables import ARCHITECTURE_OF
 from pytest_aprqa.models.config import ModelConfig
-from pytest_aprqa.models.family_templates import EMBEDDING, HEAD, Shape, template_tensors
+from pytest_aprqa.models.family_templates import EMBEDDING as EMBEDDING
+from pytest_aprqa.models.family_templates import HEAD as HEAD
+from pytest_aprqa.models.family_templates import Shape, template_tensors
 
 # Families that the torch engine runs; family_templates.KNOWN are those whose tensors are known.
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")

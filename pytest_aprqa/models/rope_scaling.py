@@ -26,6 +26,7 @@ GGUF_TYPES = ("none", "linear", "yarn", "longrope")
 # Fields that say nothing new: the base is compared on its own, defaults of YaRN are the same in both programs.
 _DEFAULTS = {"beta_fast": 32.0, "beta_slow": 1.0, "extrapolation_factor": 1.0, "truncate": True}
 CLOSE = 1e-5  # relative: GGUF stores float32
+FITTED = 1e-3  # relative, of a divisor: a rule found from float32 divisors gives them back this closely
 
 
 def scaling_from_hf(path: Path, declared: Mapping[str, Any]) -> Scaling:
@@ -75,6 +76,49 @@ def llama3_divisors(scaling: Scaling, theta: float, head_dim: int) -> list[float
     return divisors
 
 
+def llama3_of_divisors(path: Path, divisors: Sequence[float], theta: float) -> Scaling:
+    """Llama 3's rule that gives DIVISORS, one per pair of dimensions; the context is 8192, only ratios to it matter.
+
+    ModelError: no such rule gives them.
+    """
+    count = len(divisors)
+    factor = max((float(d) for d in divisors), default=0.0)
+    if not count or not all(math.isfinite(d) and d >= 1 - CLOSE for d in divisors) or not factor < 1e6:
+        raise ModelError(path, FACTORS, "holds divisors that are no scaling", found=str(list(divisors[:4])))
+    context = 8192.0
+    turns = [context / (2 * math.pi * theta ** (pair / count)) for pair in range(count)]
+    known = [
+        (t, (1 / float(d) - 1 / factor) / (1 - 1 / factor)) for t, d in zip(turns, divisors, strict=True) if factor > 1
+    ]
+    middle = [(t, s) for t, s in known if CLOSE < s < 1 - CLOSE]
+    if len(middle) >= 2:
+        (t1, s1), (t2, s2) = middle[0], middle[-1]
+        slope = (s1 - s2) / (t1 - t2)
+        low = t1 - s1 / slope
+        high = low + 1 / slope
+    else:
+        low = max((t for t, s in known if s <= CLOSE), default=min(turns) / 2)
+        high = min((t for t, s in known if s >= 1 - CLOSE), default=max(turns) * 2)
+        if middle:
+            # One point between: any line through it that reaches 0 and 1 before the neighbours.
+            t, s = middle[0]
+            reach = min(t - low, (high - t) * s / (1 - s)) / 2
+            low, high = t - reach, t + reach * (1 - s) / s
+    values = (factor, low, high, context)
+    if not 0 < low < high:
+        raise ModelError(path, FACTORS, "holds divisors that are no scaling of Llama 3", found=f"{low:.6g}, {high:.6g}")
+    fitted = scaling_from_hf(path, {"rope_type": "llama3", **dict(zip(_NUMBERS[:4], values, strict=True))})
+    again = llama3_divisors(fitted, theta, 2 * count)
+    pairs = enumerate(zip(again, divisors, strict=True))
+    wrong = next((i for i, (a, b) in pairs if not math.isclose(a, float(b), rel_tol=FITTED)), None)
+    if wrong is not None:
+        problem = "holds divisors that no scaling of Llama 3 gives"
+        raise ModelError(
+            path, f"{FACTORS} {wrong}", problem, found=f"{float(divisors[wrong]):.6g}", limit=f"{again[wrong]:.6g}"
+        )
+    return fitted
+
+
 def scaling_problem(
     source: Scaling, target: Scaling, *, theta: float, head_dim: int, divisors: Sequence[float] | None = None
 ) -> str | None:
@@ -88,16 +132,22 @@ def scaling_problem(
         wanted = llama3_divisors(source, theta, head_dim)
         if divisors is None or len(divisors) != len(wanted):
             return f"rope scaling: {len(divisors or ())} divisors in {FACTORS}, expected {len(wanted)}"
-        pairs = enumerate(zip(wanted, divisors, strict=True))
-        wrong = next((i for i, (a, b) in pairs if not math.isclose(a, float(b), rel_tol=CLOSE)), None)
-        if wrong is None:
-            return None
-        return f"rope scaling: divisor {wrong} is {float(divisors[wrong]):.6g}, expected {wanted[wrong]:.6g}"
+        return _divisor_problem(wanted, divisors)
+    if {dict(source).get("rope_type"), dict(target).get("rope_type")} == {"llama3"}:
+        return _divisor_problem(llama3_divisors(source, theta, head_dim), llama3_divisors(target, theta, head_dim))
     mine, theirs = _told(target), _told(source)
     for name in sorted(mine.keys() | theirs.keys()):
         if not _same(mine.get(name), theirs.get(name)):
             return f"rope scaling: {name} is {mine.get(name)!r}, expected {theirs.get(name)!r}"
     return None
+
+
+def _divisor_problem(wanted: Sequence[float], found: Sequence[float]) -> str | None:
+    pairs = enumerate(zip(wanted, found, strict=True))
+    wrong = next((i for i, (a, b) in pairs if not math.isclose(a, float(b), rel_tol=FITTED)), None)
+    if wrong is None:
+        return None
+    return f"rope scaling: divisor {wrong} is {float(found[wrong]):.6g}, expected {wanted[wrong]:.6g}"
 
 
 def _told(scaling: Scaling) -> dict[str, Any]:

@@ -86,6 +86,7 @@ def declaration_differences(
 ) -> dict[str, tuple[Any, Any, bool]]:
     """field -> (declared by the second, by the first, whether they are the same) for every declared number."""
     from pytest_aprqa.models.families import same_architecture
+    from pytest_aprqa.models.rope_scaling import scaling_problem
 
     mine, source = dataclasses.asdict(second.config), dataclasses.asdict(first.config)
     rows = {}
@@ -94,6 +95,9 @@ def declaration_differences(
         same = found == expected
         if isinstance(expected, float) and isinstance(found, float):
             same = math.isclose(found, expected, rel_tol=FLOAT_DIGITS)
+        if name == "rope_scaling":
+            config = first.config
+            same = scaling_problem(expected, found, theta=config.rope_theta, head_dim=config.head_dim) is None
         if name == "architecture":
             same = any(same_architecture(found, expected, one) for one in (second.format, *through))
             same = same or same_architecture(expected, found, first.format)

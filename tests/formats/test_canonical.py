@@ -133,11 +133,15 @@ def test_source_names_and_unknown_tensors_pass_through(tmp_path):
         tmp_path / "g",
         "llama",
         [],
-        [("rope_freqs.weight", "F32", (1,), struct.pack("<f", 1)), ("output.weight", "F32", (1,), bytes(4))],
+        [
+            ("v.other", "F32", (1,), struct.pack("<f", 1)),
+            ("rope_freqs.weight", "F32", (1,), bytes(4)),
+            ("output.weight", "F32", (1,), bytes(4)),
+        ],
     )
     with open_tensor_file(tmp_path / "g") as file:
         canonical = CanonicalTensors(file, "llama", 2, 1)
-        assert canonical.names() == ["rope_freqs.weight", "lm_head.weight"]
+        assert canonical.names() == ["v.other", "lm_head.weight"]
         assert canonical.source_name("lm_head.weight") == "output.weight"
         with pytest.raises(FormatError, match="is not in the file"):
             canonical.read("output.weight")

@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import transformers
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
+from pytest_aprqa.formats.gguf_writer import write_gguf
 from pytest_aprqa.formats.tensor_file import TensorEntry
+from pytest_aprqa.models.artifact import open_artifact
 from pytest_aprqa.models.config import config_from_apr, config_from_gguf, config_from_hf
 from pytest_aprqa.models.errors import ModelError
 from pytest_aprqa.models.rope_scaling import (
     FACTORS,
     STORED_FACTORS,
     llama3_divisors,
+    llama3_of_divisors,
     scaling_from_gguf,
     scaling_from_hf,
     scaling_problem,
@@ -102,13 +106,52 @@ def test_divisors_of_llama3_are_those_of_transformers():
     assert ours[-1] == 32.0
 
 
+CHANGES = [{}, {"factor": 8.0}, {"original_max_position_embeddings": 2048}, {"high_freq_factor": 2.0}]
+
+
+@pytest.mark.parametrize("theta", [1e4, 5e5])
+@pytest.mark.parametrize("head_dim", [16, 64, 128])
+@pytest.mark.parametrize("changes", CHANGES)
+def test_the_rule_is_found_from_its_divisors(theta, head_dim, changes):
+    source = scaling_from_hf(FILE, LLAMA3 | changes)
+    divisors = [float(np.float32(d)) for d in llama3_divisors(source, theta, head_dim)]
+    found = llama3_of_divisors(FILE, divisors, theta)
+    assert told(source, found, theta=theta, head_dim=head_dim) is None
+
+
+@pytest.mark.parametrize("divisors", [[], [0.0, 1.0], [float("nan")], [1.0, 32.0, 1.0, 5.0], [float("inf"), 1.0]])
+def test_divisors_of_no_rule_are_refused(divisors):
+    with pytest.raises(ModelError, match=r"rope_freqs\.weight.*: holds divisors that"):
+        llama3_of_divisors(FILE, divisors, 5e5)
+
+
+def test_a_gguf_file_declares_the_rule_by_its_tensor(tmp_path):
+    source = scaling_from_hf(FILE, LLAMA3)
+    divisors = np.array(llama3_divisors(source, 5e5, 64), np.float32)
+    keys = GGUF | {"llama.embedding_length": 256, "llama.rope.freq_base": 5e5}
+    numbers = [
+        (k, v, "float32" if isinstance(v, float) else "uint32") for k, v in keys.items() if not isinstance(v, str)
+    ]
+    write_gguf(tmp_path / "m.gguf", "llama", numbers, [(FACTORS, "F32", (32,), divisors)])
+    with open_artifact(tmp_path / "m.gguf") as opened:
+        assert dict(opened.config.rope_scaling)["rope_type"] == "llama3"
+        assert "stored_as" not in dict(opened.config.rope_scaling)
+        assert told(source, opened.config.rope_scaling) is None
+        assert opened.tensors.names() == []
+        assert opened.config.to_transformers()["rope_parameters"]["factor"] == pytest.approx(32.0)
+    write_gguf(tmp_path / "short.gguf", "llama", numbers, [(FACTORS, "F32", (31,), divisors[:31])])
+    refused = pytest.raises(ModelError, match=r"rope_freqs\.weight: .*found 31, limit 32")
+    with open_artifact(tmp_path / "short.gguf") as opened, refused:
+        opened.config  # noqa: B018 - reading it is the test
+
+
 def test_llama3_in_gguf_is_its_tensor_of_divisors():
     entries = {FACTORS: TensorEntry(FACTORS, "F32", (32,), 0, 128)}
     assert config_from_gguf(FILE, GGUF, entries).rope_scaling == STORED_FACTORS
     source = scaling_from_hf(FILE, LLAMA3)
     right = llama3_divisors(source, 5e5, 64)
     assert told(source, STORED_FACTORS, divisors=right) is None
-    wrong = [*right[:20], right[20] * 1.001, *right[21:]]
+    wrong = [*right[:20], right[20] * 1.002, *right[21:]]
     assert "divisor 20 is" in told(source, STORED_FACTORS, divisors=wrong)
     assert "0 divisors in rope_freqs.weight, expected 32" in told(source, STORED_FACTORS)
     assert "the source declares none" in told((), STORED_FACTORS, divisors=right)

@@ -87,6 +87,8 @@ def test_aprqa_commands_parse(command, tmp_path, monkeypatch):
     for word in words:
         if word == "model.gguf":
             (tmp_path / word).touch()
+        if word == "playbooks":
+            (tmp_path / word).mkdir()
         if "/" in word and not word.startswith("-"):
             source = REPOSITORY / word
             if source.exists():

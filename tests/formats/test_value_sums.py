@@ -18,14 +18,16 @@ from pytest_aprqa.formats.gguf_writer import write_gguf
 from pytest_aprqa.formats.value_sums import PIECE, ValueSums, sums_of, sums_of_values
 
 
-@pytest.fixture(params=["numpy", "compiled"])
+@pytest.fixture(params=["numpy", "numpy 1", "compiled"])
 def path(request, monkeypatch):
-    """Both ways to the same figures; the compiled one from the first value on."""
+    """The ways to the same figures; the compiled one from the first value on."""
     if request.param == "compiled":
         pytest.importorskip("numba", reason="numba is not installed: pip install pytest-aprqa[fast]")
         monkeypatch.setattr(value_sums, "_WORTH_COMPILING", 1)
     else:
         monkeypatch.setattr(value_sums, "_compiled", lambda: None)
+    if request.param == "numpy 1":
+        monkeypatch.delattr(np, "vecdot", raising=False)
 
 
 def raw_of(dtype, values):

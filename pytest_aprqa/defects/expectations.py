@@ -97,7 +97,7 @@ _IN_EVERY_FORMAT: dict[str, Expectation] = {
     "scale-nan": _expect(VALUES, r"up\S*: \d+ NaN"),
     "scales-byte-swapped": _expect((I4, VALUES), r"gate\S*: "),
     "end-row-scaled": _expect((I2, I4, SOURCE), "lm_head|tied_embeddings", TEXT),
-    "padding-flood": _expect((I2, SOURCE), "lm_head|tied_embeddings", "F-LAYOUT-CONTRACT-005"),
+    "padding-flood": _expect((I2, SOURCE), "lm_head|tied_embeddings", "F-LAYOUT-CONTRACT-005", "F-PAR-003"),
     # Tokenizers and templates
     "tokens-lost": _expect(TOKENIZER, "tokenizer is missing"),
     "tokenizer-dropped": _expect(TOKENIZER, "tokenizer is missing"),

@@ -79,6 +79,10 @@ class PlaybookFile(pytest.Module):
             from pytest_aprqa.falsify_items import items_of
 
             return items_of(self)
+        if option_or_ini(self.config, "--falsify-invariants"):
+            from pytest_aprqa.falsify_invariants import invariant_items
+
+            return invariant_items(self)
         return super().collect()
 
 

@@ -117,6 +117,27 @@ OPTIONS: tuple[Option, ...] = (
         default="4",
     ),
     Option(
+        "--falsify-invariants",
+        "aprqa_falsify_invariants",
+        "try the invariants I-1 to I-5 on random models that Hypothesis draws: clean conversions must pass, planted"
+        " defects must not (needs the extra `invariants`)",
+        kind="bool",
+    ),
+    Option(
+        "--falsify-invariants-examples",
+        "aprqa_falsify_invariants_examples",
+        "with --falsify-invariants: random models for each invariant (default 20; a tenth for I-1, which runs them)",
+        "N",
+        default="20",
+    ),
+    Option(
+        "--falsify-invariants-folder",
+        "aprqa_falsify_invariants_folder",
+        "with --falsify-invariants: folder of the counter-examples, which are tried again first"
+        " (default: counter-examples in the root folder)",
+        "DIR",
+    ),
+    Option(
         "--aprqa-checks",
         "aprqa_checks",
         "module or file with further checks; may be given more than once",

@@ -69,6 +69,10 @@ def _make_recorder(config: pytest.Config) -> Recorder:
         from pytest_aprqa.falsify_recorder import FalsifyRecorder
 
         return FalsifyRecorder(config)
+    if option_or_ini(config, "--falsify-invariants"):
+        from pytest_aprqa.falsify_invariants_recorder import InvariantsRecorder
+
+        return InvariantsRecorder(config)
     from pytest_aprqa.recorder import Recorder
 
     return Recorder(config)

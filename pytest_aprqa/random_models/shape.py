@@ -7,8 +7,7 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_aprqa.models.families import FAMILIES
-
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3")  # those that can be written in all three formats
 DTYPES = ("F32", "F16", "BF16")
 TEMPLATES = ("chatml", "headers", "none")
 # Split patterns by the names of GGUF; each is the first name of its patterns, so that it is read back the same.

@@ -10,11 +10,11 @@ import pytest
 from pytest_aprqa.formats.opening import open_tensor_file
 from pytest_aprqa.lifecycle.derive import derive
 from pytest_aprqa.models.config import config_from_hf
-from pytest_aprqa.models.families import FAMILIES, expected_tensors, integrity_problems, layout_problems
+from pytest_aprqa.models.families import expected_tensors, integrity_problems, layout_problems
 from pytest_aprqa.models.pre_tokenizers import name_of
 from pytest_aprqa.models.tokenizer_folder import tokenizer_from_hf
 from pytest_aprqa.random_models import random_model_folder, random_shape
-from pytest_aprqa.random_models.shape import DTYPES, HEADS, PRE_TOKENIZERS
+from pytest_aprqa.random_models.shape import DTYPES, FAMILIES, HEADS, PRE_TOKENIZERS
 from pytest_aprqa.random_models.tokenizer import byte_letters
 
 TEXTS = ("Hello, 123 äh 你好\n", "  two spaces\t", "the hot tin", "<|endoftext|>x")

@@ -210,3 +210,16 @@ def test_a_file_of_few_bits_is_judged_as_such(cache, tmp_path):
     for name, (_, gate, cause) in broken.items():
         mine = [f for f in result.findings if f.artifact == str(made[name])]
         assert any(f.gate == gate and cause in f.cause and "down_proj" in f.where for f in mine), (name, mine)
+
+
+def test_a_family_that_no_engine_knows_is_not_refuted_by_that(tmp_path):
+    """Both declare the family that the engine cannot run: what can be compared is, the rest was not tried."""
+    folder = tmp_path / "model"
+    shutil.copytree(TINY_MODEL, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "nonesuch"}))
+    result = check([folder], folder, "logits")
+    assert result.verdict == "not refuted", result.findings
+    reasons = [row["reason"] for row in result.not_tried if row["gate"] == "G1-LOAD-001"]
+    assert reasons
+    assert reasons[0].startswith("no engine here runs this family")

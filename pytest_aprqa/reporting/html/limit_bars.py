@@ -51,7 +51,7 @@ def _share(value: dict[str, Any]) -> float | None:
     number, limit = _finite(value.get("value")), _finite(value.get("limit"))
     if number is None or limit is None or value.get("passed") is None or limit <= 0 or number < 0:
         return None
-    if number == limit or (number < limit) is not (value["passed"] is True):
+    if math.isclose(number, limit, rel_tol=1e-4) or (number < limit) is not (value["passed"] is True):
         return None  # an equality, or a minimum: not on this scale
     if number == 0:
         return 0.0

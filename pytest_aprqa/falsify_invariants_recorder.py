@@ -42,6 +42,8 @@ class InvariantsRecorder(FalsifyRecorder):
             line = f"{row['name']}: {row['verdict']}, {row.get('examples', 0)} models"
             if row.get("not_applicable"):
                 line += f", {row['not_applicable']} without a place for the defect"
+            if row.get("seen_by_others"):
+                line += f", {row['seen_by_others']} seen by another invariant"
             if row.get("counter_example"):
                 line += f"; counter-example: {row['counter_example']}"
             terminalreporter.write_line(line, green=row["verdict"] == "held", red=row["verdict"] != "held")

@@ -41,12 +41,20 @@ def test_sound_models_hold_and_planted_defects_are_seen(run, project):
     result.stdout.fnmatch_lines(["clean-I-4: held, * models", "planted-I-4: held, *"])
 
 
-def test_a_defect_that_the_invariant_does_not_see_fails(run, project):
-    keep(project, "planted-I-5", SOUND | {"defect": "gguf-tensor-scaled"})
+def test_a_defect_that_no_invariant_sees_fails(run, project):
+    keep(project, "planted-I-5", SOUND | {"defect": "gguf-rope-theta-wrong"})
     result, rows = run("planted-I-5")
     assert result.ret == 1
     assert rows[0]["verdict"] == "error"
-    result.stdout.fnmatch_lines(["*planted-I-5*F-CONTRACT-I5-001 did not see it*"])
+    result.stdout.fnmatch_lines(["*planted-I-5*F-CONTRACT-I5-001* did not see it*"])
+
+
+def test_a_defect_that_another_invariant_sees_is_counted_apart(run, project):
+    # Found by this option itself: with a head of its own the flood changes a tensor, without one it adds a tensor.
+    keep(project, "planted-I-2", SOUND | {"defect": "gguf-padding-flood", "shape": SHAPE | {"tied": False}})
+    result, rows = run("planted-I-2")
+    assert result.ret == 0
+    assert rows[0]["seen_by_others"] >= 1
 
 
 def test_a_converter_with_a_fault_is_found_out_and_the_example_is_kept(run, project):

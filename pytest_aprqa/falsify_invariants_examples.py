@@ -70,6 +70,8 @@ def examples(invariant: str, *, planted: bool) -> st.SearchStrategy[Example]:
         if planted:  # id 0 must be an ordinary token: as the end token it is a planted fault
             shape = {**shape, **PLANTED_SIZES[seed % len(PLANTED_SIZES)], "specials_first": False}
             shape["merges"] = max(shape["merges"], 60)  # one merge in reverse order is the same merge
+            if str(target["defect"]).endswith("add-bos-wrong"):
+                shape["add_bos"] = False  # else the planted policy is the right one
         elif invariant == "I-4":
             shape = {**shape, **{name: max(shape[name], least) for name, least in MEASURED.items()}}
         if planted and target["dtype"] != "native":  # defects of quantised blocks need rows that are whole blocks

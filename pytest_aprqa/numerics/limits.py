@@ -30,10 +30,11 @@ EXACT = {
 }
 
 
-def limit_for(dtype: str, source_dtype: str | None = None) -> float:
+def limit_for(dtype: str, source_dtype: str | None = None, count: int | None = None) -> float:
     """Largest NMSE of a tensor stored as `dtype` against its source; 0 where storing is exact.
 
-    Raises LimitError for an unknown type.
+    `count`: number of its values; the bound of rounding holds for few, where the mean of the type does not. Raises
+    LimitError for an unknown type.
     """
     if source_dtype is not None and (dtype == source_dtype or dtype in EXACT.get(source_dtype, ())):
         return 0.0
@@ -42,4 +43,8 @@ def limit_for(dtype: str, source_dtype: str | None = None) -> float:
         raise LimitError(
             f"{LIMITS_FILE.name}: no NMSE limit for type {dtype}; known: {', '.join(limits)}; add one with its source"
         )
-    return float(limits[dtype]["nmse"])
+    entry = limits[dtype]
+    few = entry.get("few_values")
+    if few is not None and count is not None and count <= few["up_to"]:
+        entry = few
+    return float(entry["nmse"])

@@ -123,7 +123,8 @@ def _compare_values(first: OpenArtifact, second: OpenArtifact, result: Compariso
         if name not in present:
             continue
         result.tensors += 1
-        limit = limit_for(second.tensors.entry(name).dtype, first.tensors.entry(name).dtype)
+        stored = second.tensors.entry(name)
+        limit = limit_for(stored.dtype, first.tensors.entry(name).dtype, math.prod(stored.shape))
         error = compare_tensors(first.tensors, second.tensors, name)
         if error.cause is not None:
             result.differences.append(Difference(name, error.cause, "the same shape", "another shape"))

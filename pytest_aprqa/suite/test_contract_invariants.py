@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import pytest
@@ -86,7 +87,8 @@ def test_values_are_preserved(declared_artifact: OpenArtifact, reference: OpenAr
         if name not in present:
             continue
         compared += 1
-        limit = limit_for(artifact.tensors.entry(name).dtype, reference.tensors.entry(name).dtype)
+        stored = artifact.tensors.entry(name)
+        limit = limit_for(stored.dtype, reference.tensors.entry(name).dtype, math.prod(stored.shape))
         nmse, problem = _value_problem(reference, artifact, name, limit)
         observe(f"nmse[{name}]", nmse, limit=limit, passed=problem is None)
         if problem is not None:

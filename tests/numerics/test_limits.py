@@ -12,7 +12,7 @@ def test_every_number_names_a_source_that_is_described():
     table = limits_table()
     assert table["version"] >= 1
     for name, row in table["limits"].items():
-        assert set(row) == {"nmse", "source"}, name
+        assert {"nmse", "source"} <= set(row) <= {"nmse", "source", "few_values"}, name
         assert table["sources"][row["source"]], name
         assert (row["nmse"] == 0) == (row["source"] == "exact"), name
 
@@ -37,6 +37,26 @@ def test_the_same_type_must_be_exact_and_another_source_gets_the_limit(name):
 @pytest.mark.parametrize(("stored", "source"), [("F16", "BF16"), ("BF16", "F16"), ("F16", "F32"), ("F32", "Q8_0")])
 def test_what_does_not_hold_every_value_of_the_source_gets_the_limit_of_its_type(stored, source):
     assert limit_for(stored, source) == limits_table()["limits"][stored]["nmse"]
+
+
+@pytest.mark.parametrize(("name", "bits"), [("F16", 11), ("BF16", 8)])
+@pytest.mark.parametrize(("count", "few"), [(1, True), (1024, True), (1025, False), (None, False)])
+def test_few_values_have_the_bound_of_rounding(name, bits, count, few):
+    row = limits_table()["limits"][name]
+    assert limit_for(name, "F32", count) == (row["few_values"]["nmse"] if few else row["nmse"])
+    bound = 2.0 ** (-2 * bits)
+    assert bound <= row["few_values"]["nmse"] <= 1.01 * bound
+    assert limit_for(name, name, count) == 0
+
+
+@pytest.mark.parametrize("name", ["F16", "BF16"])
+def test_a_vector_of_the_worst_values_is_within_its_bound_and_a_coarser_one_is_not(name):
+    bits = {"F16": 11, "BF16": 8}[name]
+    worst = numpy.full(34, 1 + 2.0**-bits * 0.999, numpy.float32)
+    stored = decode(name, numpy.frombuffer(encode(name, worst), numpy.uint8), worst.shape)
+    error = tensor_error("w", worst, stored).nmse
+    assert limits_table()["limits"][name]["nmse"] < error <= limit_for(name, "F32", 34)
+    assert not tensor_error("w", worst, worst + numpy.float32(2.0 ** (1 - bits))).nmse <= limit_for(name, "F32", 34)
 
 
 def test_a_type_without_a_limit_is_one_line():

@@ -94,7 +94,8 @@ def _extras() -> Iterator[Finding]:
     from importlib.util import find_spec
 
     for module, name, purpose in EXTRAS:
-        if find_spec(module) is None:
+        specification = find_spec(module)
+        if specification is None or specification.origin is None:
             yield Finding(NOTE, name, f"is not installed: {purpose}", f"pip install {name}")
         else:
             yield Finding(GOOD, name, _version(name) or "is installed")

@@ -31,7 +31,9 @@ class EnginePlugin:
 
 
 def _llama_missing() -> str | None:
-    if importlib.util.find_spec("llama_cpp") is None:
+    specification = importlib.util.find_spec("llama_cpp")
+    # A mere folder of that name on the path, such as one of tests, is found as a package without an origin.
+    if specification is None or specification.origin is None:
         return "llama-cpp-python is not installed; install pytest-aprqa[llama]"
     return None
 

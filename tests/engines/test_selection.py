@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -85,7 +87,7 @@ def no_llama(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def llama(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plugins.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(plugins.importlib.util, "find_spec", lambda name: ModuleSpec(name, None, origin="llama"))
 
 
 def test_apr_program_runs_apr_and_what_it_is_named_for(no_llama: None) -> None:
@@ -109,6 +111,12 @@ def test_llama_that_is_not_installed_says_what_to_install(no_llama: None) -> Non
     assert engine_for("gguf", "cpu") == "torch"
     with pytest.raises(EngineUnavailable, match=r"install pytest-aprqa\[llama\]"):
         engine_for("gguf", "cpu", engine=["gguf=llama"])
+
+
+def test_folder_named_llama_cpp_on_the_path_is_no_llama(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "llama_cpp").mkdir()
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    assert engine_for("gguf", "cpu") == "torch"
 
 
 def test_server_of_somebody_else_runs_everything_that_has_no_engine_of_its_own(no_llama: None) -> None:

@@ -1,1 +1,1 @@
-"""How two models are compared: tensor errors and the table of limits with their sources."""
+"""How two models are compared: tensors, logits, greedy answers, hidden states, and the limits with their sources."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -12,11 +11,12 @@ if TYPE_CHECKING:
     from pytest_aprqa.engines.protocol import GenerationResult
     from pytest_aprqa.model_under_test import ModelUnderTest
     from pytest_aprqa.models.artifact import OpenArtifact
+    from pytest_aprqa.numerics.greedy_margin import TokenDifference
+    from pytest_aprqa.numerics.logit_comparison import LogitDistance
     from pytest_aprqa.playbooks.playbook import Playbook
     from pytest_aprqa.reference_answers import Reference, ReferenceAnswer
     from pytest_aprqa.run_state import RunState
     from pytest_aprqa.suite.behaviour_limits import BehaviourLimits
-    from pytest_aprqa.suite.logit_comparison import LogitDistance
 
 T = TypeVar("T")
 _KNOWN: WeakKeyDictionary[LoadedEngine, dict[str, Any]] = WeakKeyDictionary()
@@ -24,24 +24,6 @@ _KNOWN: WeakKeyDictionary[LoadedEngine, dict[str, Any]] = WeakKeyDictionary()
 EXACT_ARITHMETIC = ("float32", "torch.float32")
 LAYER_BYTES = 2 << 30  # of source weights up to which a second model is loaded to find the first divergent layer
 LAYER_TOKENS = 64
-LAYER_FLOOR, LAYER_JUMP = 1e-4, 10.0  # NMSE of hidden states that is worth naming; growth in one layer that is
-
-
-@dataclass(frozen=True, slots=True)
-class TokenDifference:
-    """The first token of an answer that is not the reference's. Below `limit` the reference itself hardly chose."""
-
-    prompt: str
-    at: int
-    expected: list[int]
-    found: list[int]
-    margin: float
-    limit: float
-
-    @property
-    def matters(self) -> bool:
-        """True when the reference's best token led by more than the noise of the stored type."""
-        return self.margin > self.limit
 
 
 def _once(engine: LoadedEngine, key: str, compute: Callable[[], T]) -> T:
@@ -73,8 +55,8 @@ def answers_of(
 
 def distance_of(engine: LoadedEngine, playbook: Playbook, state: RunState) -> tuple[Reference, LogitDistance]:
     """(reference, distance of the engine's logits from its). EngineUnavailable where the engine tells no logits."""
+    from pytest_aprqa.numerics.logit_comparison import compare_logits
     from pytest_aprqa.reference_answers import reference_answers
-    from pytest_aprqa.suite.logit_comparison import compare_logits
 
     def compute() -> tuple[Reference, LogitDistance]:
         reference = reference_answers(state, engine.model, playbook)
@@ -103,31 +85,26 @@ def limits_of(engine: LoadedEngine, artifact: OpenArtifact) -> tuple[str, Behavi
 
 def token_difference(expected: ReferenceAnswer, found: GenerationResult, limit: float) -> TokenDifference | None:
     """Where the answers part, or None. An engine that tells no ids is judged by its text."""
+    from pytest_aprqa.numerics.greedy_margin import TokenDifference, compare_greedy
+
     if found.new_ids is None:
         if found.text == expected.text:
             return None
         same = next((i for i, (a, b) in enumerate(zip(expected.text, found.text, strict=False)) if a != b), -1)
         return TokenDifference(expected.prompt, max(same, 0), [], [], float("inf"), limit)
-    if found.new_ids == expected.new_ids:
-        return None
-    pairs = zip(expected.new_ids, found.new_ids, strict=False)
-    at = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(expected.new_ids), len(found.new_ids)))
-    margin = expected.margins[at] if at < len(expected.margins) else float("inf")
-    if found.prompt_ids is not None and found.prompt_ids != expected.prompt_ids:
-        margin = float("inf")  # another prompt was read: no margin excuses it
-    part = slice(at, at + 3)
-    return TokenDifference(expected.prompt, at, expected.new_ids[part], found.new_ids[part], margin, limit)
+    another_prompt = found.prompt_ids is not None and found.prompt_ids != expected.prompt_ids
+    margins = [] if another_prompt else expected.margins  # another prompt was read: no margin excuses it
+    return compare_greedy(expected.new_ids, found.new_ids, margins, limit, prompt=expected.prompt)
 
 
 def first_divergent_layer(
     engine: LoadedEngine, model: ModelUnderTest, ids: list[int], threads: int
 ) -> tuple[int, float] | None:
     """(layer, NMSE of its hidden states) where the models part; layer 0 is the embedding. None: it cannot be said."""
-    import numpy
-
     from pytest_aprqa.engine_pool import LOAD_TIMEOUT_FACTOR
     from pytest_aprqa.engines.errors import EngineError
     from pytest_aprqa.engines.host import EngineHost
+    from pytest_aprqa.numerics.first_divergence import first_layer
 
     host = EngineHost("torch", threads=threads)
     try:
@@ -141,14 +118,4 @@ def first_divergent_layer(
         return None
     finally:
         host.close()
-    before = 0.0
-    for layer, (a, b) in enumerate(zip(theirs, mine, strict=False)):
-        if a.shape != b.shape:
-            return layer, float("nan")
-        x = a.astype(numpy.float64)
-        energy = float((x * x).sum())
-        error = float(((b - x) ** 2).sum()) / energy if energy else 0.0
-        if not error <= max(LAYER_FLOOR, LAYER_JUMP * before):
-            return layer, error
-        before = error
-    return None
+    return first_layer(theirs, mine)

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from pytest_aprqa.engine_pool import LoadedEngine
     from pytest_aprqa.fixtures import Observe
     from pytest_aprqa.models.artifact import OpenArtifact
+    from pytest_aprqa.numerics.logit_comparison import LogitDistance
     from pytest_aprqa.playbooks.playbook import Playbook
     from pytest_aprqa.run_state import RunState
-    from pytest_aprqa.suite.logit_comparison import LogitDistance
 
 STANDARD_ERRORS = 3  # of the mean divergence that are allowed on top of its limit
 POSITIONS_NAMED = 3

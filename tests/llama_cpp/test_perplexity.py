@@ -22,7 +22,7 @@ from pytest_aprqa.engine_contract import LIMIT_S
 from pytest_aprqa.engines.host import EngineHost
 from pytest_aprqa.lifecycle.derive import derive
 from pytest_aprqa.models.artifact import Artifact, open_artifact
-from pytest_aprqa.suite.logit_comparison import LogitDistance, compare_logits
+from pytest_aprqa.numerics.logit_comparison import LogitDistance, compare_logits
 
 pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed: pip install pytest-aprqa[llama]")
 TOOL = os.environ.get("LLAMA_PERPLEXITY") or shutil.which("llama-perplexity")

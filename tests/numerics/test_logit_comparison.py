@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
+from pytest_aprqa.numerics.logit_comparison import compare_logits
 from pytest_aprqa.suite.behaviour_limits import behaviour_limits
-from pytest_aprqa.suite.logit_comparison import compare_logits
 
 
 def logits(tokens, vocabulary, seed, scale=3.0):

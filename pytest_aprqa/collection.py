@@ -76,11 +76,11 @@ class PlaybookFile(pytest.Module):
         from pytest_aprqa.options import option_or_ini
 
         if option_or_ini(self.config, "--falsify"):
-            from pytest_aprqa.falsify_items import items_of
+            from pytest_aprqa.falsify.items import items_of
 
             return items_of(self)
         if option_or_ini(self.config, "--falsify-invariants"):
-            from pytest_aprqa.falsify_invariants import invariant_items
+            from pytest_aprqa.falsify.invariants import invariant_items
 
             return invariant_items(self)
         return super().collect()

@@ -66,11 +66,11 @@ def _make_recorder(config: pytest.Config) -> Recorder:
     from pytest_aprqa.options import option_or_ini
 
     if option_or_ini(config, "--falsify"):
-        from pytest_aprqa.falsify_recorder import FalsifyRecorder
+        from pytest_aprqa.falsify.recorder import FalsifyRecorder
 
         return FalsifyRecorder(config)
     if option_or_ini(config, "--falsify-invariants"):
-        from pytest_aprqa.falsify_invariants_recorder import InvariantsRecorder
+        from pytest_aprqa.falsify.invariants_recorder import InvariantsRecorder
 
         return InvariantsRecorder(config)
     from pytest_aprqa.recorder import Recorder
@@ -175,8 +175,8 @@ def pytest_runtest_makereport(
     from pytest_aprqa.collection import PlaybookFile
 
     if item.getparent(PlaybookFile) is not None:
-        from pytest_aprqa.falsify_item import FalsifyItem
-        from pytest_aprqa.falsify_items import attach_result
+        from pytest_aprqa.falsify.item import FalsifyItem
+        from pytest_aprqa.falsify.items import attach_result
 
         if isinstance(item, FalsifyItem):
             attach_result(item, report)

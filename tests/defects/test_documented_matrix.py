@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from pytest_aprqa.defects.catalogue import DEFECTS
-from pytest_aprqa.falsify_faults import CONVERTER_DEFECTS, FAULTS
+from pytest_aprqa.falsify.faults import CONVERTER_DEFECTS, FAULTS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/reference/kill-matrix.md"
 

@@ -59,7 +59,7 @@ def test_a_defect_that_another_invariant_sees_is_counted_apart(run, project):
 
 def test_a_converter_with_a_fault_is_found_out_and_the_example_is_kept(run, project):
     fault = (
-        "import pytest_aprqa.falsify_invariants as f\nimport pytest_aprqa.lifecycle.to_gguf as g\n"
+        "import pytest_aprqa.falsify.invariants as f\nimport pytest_aprqa.lifecycle.to_gguf as g\n"
         "f.SHORTENING_SECONDS = 1.0\ng.permute_rows = lambda data, heads: data\n"
     )
     (project.path / "conftest.py").write_text(fault, encoding="utf-8")

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from pytest_aprqa.defects.expectations import Expectation
-from pytest_aprqa.falsify_bases import OWN_MODEL_LIMIT, base_of
-from pytest_aprqa.falsify_checks import Attempt
-from pytest_aprqa.falsify_faults import FAULTS
-from pytest_aprqa.falsify_verdict import is_answered, judged, survival_text
+from pytest_aprqa.falsify.bases import OWN_MODEL_LIMIT, base_of
+from pytest_aprqa.falsify.checks import Attempt
+from pytest_aprqa.falsify.faults import FAULTS
+from pytest_aprqa.falsify.verdict import is_answered, judged, survival_text
 from pytest_aprqa.models.errors import ModelError
 from pytest_aprqa.playbooks.loading import load_playbook
 from tests.plugin.conftest import REPOSITORY

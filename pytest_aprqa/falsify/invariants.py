@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_aprqa.falsify_bases import link_source
-from pytest_aprqa.falsify_item import CleanModelRejected, DefectSurvived, FalsifyItem
-from pytest_aprqa.falsify_verdict import ERROR
+from pytest_aprqa.falsify.bases import link_source
+from pytest_aprqa.falsify.item import CleanModelRejected, DefectSurvived, FalsifyItem
+from pytest_aprqa.falsify.verdict import ERROR
 
 if TYPE_CHECKING:
     from pytest_aprqa.collection import PlaybookFile
@@ -117,7 +117,7 @@ class InvariantItem(FalsifyItem):
         from hypothesis import HealthCheck, given, settings
         from hypothesis.database import DirectoryBasedExampleDatabase
 
-        from pytest_aprqa.falsify_invariants_examples import examples
+        from pytest_aprqa.falsify.invariants_examples import examples
 
         failed: dict[str, Exception] = {}
         until: list[float] = []
@@ -189,7 +189,7 @@ class InvariantItem(FalsifyItem):
             self._judge(folder, example, defect)
 
     def _judge(self, folder: Path, example: dict[str, Any], defect: Defect | None) -> None:
-        from pytest_aprqa.falsify_checks import attempts
+        from pytest_aprqa.falsify.checks import attempts
 
         dtype = example["dtype"] if example["dtype"] != "native" else example["shape"]["dtype"].lower()
         if example["format"] == "apr" and dtype in OWN_TYPES_OF_APR:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pytest_aprqa.defects.expectations import Expectation
-    from pytest_aprqa.falsify_checks import Attempt
+    from pytest_aprqa.falsify.checks import Attempt
 
 KILLED, WRONG_CAUSE, SURVIVED, NOT_APPLICABLE, ERROR = "killed", "wrong cause", "survived", "not applicable", "error"
 LONGEST_CAUSE = 600  # characters of a cause that the matrix keeps

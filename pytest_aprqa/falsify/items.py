@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_aprqa.falsify_bases import GROUND_TRUTH
-from pytest_aprqa.falsify_clean import FORMATS, CleanEngineItem, CleanItem
-from pytest_aprqa.falsify_defects import ConverterItem, DefectItem, FaultItem
-from pytest_aprqa.falsify_faults import CONVERTER_DEFECTS, FAULTS
-from pytest_aprqa.falsify_item import FalsifyItem
-from pytest_aprqa.falsify_verdict import ERROR, LONGEST_CAUSE
+from pytest_aprqa.falsify.bases import GROUND_TRUTH
+from pytest_aprqa.falsify.clean import FORMATS, CleanEngineItem, CleanItem
+from pytest_aprqa.falsify.defects import ConverterItem, DefectItem, FaultItem
+from pytest_aprqa.falsify.faults import CONVERTER_DEFECTS, FAULTS
+from pytest_aprqa.falsify.item import FalsifyItem
+from pytest_aprqa.falsify.verdict import ERROR, LONGEST_CAUSE
 
 if TYPE_CHECKING:
     from pytest_aprqa.collection import PlaybookFile

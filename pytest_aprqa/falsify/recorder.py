@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_aprqa.falsify_items import FALSIFY_PROPERTY, clean_models
+from pytest_aprqa.falsify.items import FALSIFY_PROPERTY, clean_models
 from pytest_aprqa.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class FalsifyRecorder(Recorder):
         yield
         if self.folder is None or self.config.option.collectonly:
             return
-        from pytest_aprqa.falsify_gates import gates_of_suite
+        from pytest_aprqa.falsify.gates import gates_of_suite
         from pytest_aprqa.reporting.kill_matrix import matrix_document
         from pytest_aprqa.reporting.kill_matrix_files import write_kill_matrix
 

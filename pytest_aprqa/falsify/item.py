@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_aprqa.falsify_bases import (
+from pytest_aprqa.falsify.bases import (
     MODALITIES,
     PROMPTS,
     TIMEOUT_MS,
@@ -19,11 +19,11 @@ from pytest_aprqa.falsify_bases import (
     base_of,
     playbook_for,
 )
-from pytest_aprqa.falsify_verdict import rejection_text
+from pytest_aprqa.falsify.verdict import rejection_text
 
 if TYPE_CHECKING:
     from pytest_aprqa.collection import PlaybookFile
-    from pytest_aprqa.falsify_checks import Attempt, CopyModel
+    from pytest_aprqa.falsify.checks import Attempt, CopyModel
 
 _BASES: pytest.StashKey[dict[Path, Base]] = pytest.StashKey()
 
@@ -110,7 +110,7 @@ class FalsifyItem(pytest.Item):
         is_base: bool = True,
     ) -> CopyModel:
         """The copy in `folder` as a model under test, under the base's playbook, compared with `against`."""
-        from pytest_aprqa.falsify_checks import CopyModel, settings_for
+        from pytest_aprqa.falsify.checks import CopyModel, settings_for
         from pytest_aprqa.run_settings import resolve_settings
 
         playbook = playbook_for(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_aprqa.falsify_bases import (
+from pytest_aprqa.falsify.bases import (
     GROUND_TRUTH,
     HANG_TIMEOUT_MS,
     PROMPTS,
@@ -20,14 +20,14 @@ from pytest_aprqa.falsify_bases import (
     link_source,
     plant,
 )
-from pytest_aprqa.falsify_faults import CONVERSIONS
-from pytest_aprqa.falsify_item import DefectSurvived, FalsifyItem
-from pytest_aprqa.falsify_verdict import ERROR, KILLED, NOT_APPLICABLE, is_answered, judged, survival_text
+from pytest_aprqa.falsify.faults import CONVERSIONS
+from pytest_aprqa.falsify.item import DefectSurvived, FalsifyItem
+from pytest_aprqa.falsify.verdict import ERROR, KILLED, NOT_APPLICABLE, is_answered, judged, survival_text
 
 if TYPE_CHECKING:
     from pytest_aprqa.defects.defect import Defect
-    from pytest_aprqa.falsify_checks import Attempt
-    from pytest_aprqa.falsify_faults import Fault
+    from pytest_aprqa.falsify.checks import Attempt
+    from pytest_aprqa.falsify.faults import Fault
 
 
 ALL_MODALITIES = ("run", "chat", "serve")
@@ -70,7 +70,7 @@ class DefectItem(FalsifyItem):
 
     def _try(self, folder: Path, truth: Path | None) -> list[Attempt]:
         """Checks without an engine all run (they cost little); the others until one is right, or all on demand."""
-        from pytest_aprqa.falsify_checks import attempts
+        from pytest_aprqa.falsify.checks import attempts
         from pytest_aprqa.options import option_or_ini
 
         everything = bool(option_or_ini(self.config, "--falsify-all-gates"))
@@ -106,7 +106,7 @@ class FaultItem(FalsifyItem):
 
     def runtest(self) -> None:
         """Run the expected gate's checks on the clean base, with the engine that has the fault."""
-        from pytest_aprqa.falsify_checks import attempts
+        from pytest_aprqa.falsify.checks import attempts
 
         started = time.perf_counter()
         self.result = {"kind": "defect", **self.fault.to_json(), "base": self.base.note, "verdict": ERROR}
@@ -139,7 +139,7 @@ class ConverterItem(FalsifyItem):
 
     def runtest(self) -> None:
         """Run the conversions of the clean base until one names what the converter breaks in each file it writes."""
-        from pytest_aprqa.falsify_checks import attempts
+        from pytest_aprqa.falsify.checks import attempts
 
         started = time.perf_counter()
         fields = self.defect.to_json() | {"name": f"converter-{self.defect.name}", "format": "converter"}

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from pytest_aprqa.falsify_bases import GROUND_TRUTH, MODALITIES, QUANTISATION, link_source
-from pytest_aprqa.falsify_faults import ACCEPTED_BY, ENGINE, NO_FAULT
-from pytest_aprqa.falsify_item import FalsifyItem
-from pytest_aprqa.falsify_verdict import ERROR
+from pytest_aprqa.falsify.bases import GROUND_TRUTH, MODALITIES, QUANTISATION, link_source
+from pytest_aprqa.falsify.faults import ACCEPTED_BY, ENGINE, NO_FAULT
+from pytest_aprqa.falsify.item import FalsifyItem
+from pytest_aprqa.falsify.verdict import ERROR
 
 EMBEDDING = "model.embed_tokens.weight"
 RAW_ONLY = ("run",)  # a random model may have no chat template
@@ -29,7 +29,7 @@ class CleanItem(FalsifyItem):
 
     def runtest(self) -> None:
         """Run the checks on the clean model: its files by all checks, random models by those without an engine."""
-        from pytest_aprqa.falsify_checks import attempts
+        from pytest_aprqa.falsify.checks import attempts
         from pytest_aprqa.lifecycle.errors import LifecycleError
 
         started = time.perf_counter()
@@ -80,8 +80,8 @@ class CleanEngineItem(FalsifyItem):
 
     def runtest(self) -> None:
         """Run the checks of behaviour on the clean base."""
-        from pytest_aprqa.falsify_checks import attempts
-        from pytest_aprqa.falsify_defects import ALL_MODALITIES, with_engine
+        from pytest_aprqa.falsify.checks import attempts
+        from pytest_aprqa.falsify.defects import ALL_MODALITIES, with_engine
 
         self.extra_keyword_matches.add("clean")
         self.result = {"kind": "clean", "name": "clean-engine", "verdict": ERROR}

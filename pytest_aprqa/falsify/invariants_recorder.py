@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from pytest_aprqa.falsify_invariants import examples_asked
-from pytest_aprqa.falsify_recorder import FalsifyRecorder
+from pytest_aprqa.falsify.invariants import examples_asked
+from pytest_aprqa.falsify.recorder import FalsifyRecorder
 
 FILE = "invariants.json"
 

@@ -112,7 +112,7 @@ class Evidence:
 
     def to_dict(self) -> dict[str, Any]:
         """Field name -> plain value; the outcome as its word."""
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        values = {name: getattr(self, name) for name in _FIELD_NAMES}
         return values | {"outcome": self.outcome.value}
 
     @classmethod
@@ -128,13 +128,12 @@ class Evidence:
         except ValueError:
             words = ", ".join(o.value for o in Outcome)
             raise EvidenceError(f"evidence entry: field outcome: found {values['outcome']!r}, limit {words}") from None
-        known = {f.name for f in dataclasses.fields(cls)}
-        fields = {name: value for name, value in values.items() if name in known}
+        fields = {name: value for name, value in values.items() if name in _FIELD_NAMES}
         for name, value in _WHEN_ABSENT.items():
             if fields.get(name) is None:
                 fields[name] = copy.copy(value)
         _check_types(fields)
-        extra = {name: value for name, value in values.items() if name not in known}
+        extra = {name: value for name, value in values.items() if name not in _FIELD_NAMES}
         fields["outcome"] = outcome
         fields["metadata"] = {
             str(name): value if isinstance(value, str) else json.dumps(plain(value))
@@ -143,6 +142,9 @@ class Evidence:
         fields["metrics"] = EMPTY_METRICS | fields["metrics"]
         _check_duration(fields["metrics"]["duration_ms"])
         return cls(**fields)
+
+
+_FIELD_NAMES = {f.name: None for f in dataclasses.fields(Evidence)}  # in their order; a long log asks for them often
 
 
 def _check_types(fields: Mapping[str, Any]) -> None:
@@ -173,7 +175,9 @@ def canonical_json(evidence: Evidence) -> str:
 
 def plain(value: Any, depth: int = DEEPEST) -> Any:
     """A value that JSON can carry, whatever a check observed; what is nested deeper than `depth` becomes text."""
-    if value is None or isinstance(value, (bool, str)):
+    if value is None or type(value) is str:  # most values of a long log
+        return value
+    if isinstance(value, (bool, str)):
         return str(value) if isinstance(value, str) else value
     if isinstance(value, Outcome):
         return value.value

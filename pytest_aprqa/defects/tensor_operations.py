@@ -87,7 +87,10 @@ def pass_through(name: str, dtype: str) -> Operation:
     """Round the values as `dtype` does and store them in the type they had: the loss stays, the label is gone."""
 
     def change(values: Floats) -> Floats:
-        raw = np.frombuffer(codecs.encode(dtype, values), dtype=np.uint8)
+        try:
+            raw = np.frombuffer(codecs.encode(dtype, values), dtype=np.uint8)
+        except ValueError as error:
+            raise DefectNotApplicableError(name, f"round as {dtype} does", str(error)) from None
         return np.array(codecs.decode(dtype, raw, values.shape))
 
     return lambda path: change_values(path, name, change)

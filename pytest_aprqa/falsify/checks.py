@@ -140,7 +140,7 @@ def attempts(
     state = CopyState(outer, model, own_engines=gates is not None)
     config.stash[RUN_STATE] = state
     try:
-        checks = _checks_below(item, model.playbook, set(formats), conversions=conversions)
+        checks = _checks_below(item, model.playbook, set(formats), conversions=conversions, asked=gates or ())
         checks.sort(key=lambda check: needs_engine(check) and not _is_of(check, first))
         if gates is not None:
             checks = [check for check in checks if claim_of(check).gate_id in gates]
@@ -164,8 +164,10 @@ def needs_engine(check: pytest.Item) -> bool:
     return "engine" in getattr(check, "fixturenames", ())
 
 
-def _checks_below(item: pytest.Item, playbook: Playbook, formats: set[str], *, conversions: bool) -> list[pytest.Item]:
-    """The suite's checks of `formats`, by cost; checks of the whole playbook have no copy to judge.
+def _checks_below(
+    item: pytest.Item, playbook: Playbook, formats: set[str], *, conversions: bool, asked: Collection[str]
+) -> list[pytest.Item]:
+    """The suite's checks of `formats`, by cost; checks of the whole playbook only where their gate is `asked` for.
 
     Conversions start from a copy and judge our converters: where `conversions` asks for them, those without a
     quantisation are kept.
@@ -176,17 +178,22 @@ def _checks_below(item: pytest.Item, playbook: Playbook, formats: set[str], *, c
     for check in found:
         target = target_of(check)
         if target is None:
-            if conversions and _is_plain_conversion(check):
+            conversion = _conversion_of(check)
+            if conversion is None:
+                wanted = claim_of(check).gate_id in asked
+            else:
+                wanted = conversions and conversion.dtype == "native"
+            if wanted:
                 kept.append(check)
         elif target.format in formats:
             kept.append(check)
     return sorted(kept, key=needs_engine)
 
 
-def _is_plain_conversion(check: pytest.Item) -> bool:
+def _conversion_of(check: pytest.Item) -> Conversion | None:
     callspec = getattr(check, "callspec", None)
     conversion = callspec.params.get(CONVERSION_ARGUMENT) if callspec is not None else None
-    return isinstance(conversion, Conversion) and conversion.dtype == "native"
+    return conversion if isinstance(conversion, Conversion) else None
 
 
 def _items_of(node: pytest.Collector) -> Iterator[pytest.Item]:

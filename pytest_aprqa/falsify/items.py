@@ -1,4 +1,4 @@
-"""The items of `--falsify` for one playbook: the base clean, every seeded defect, every fault, random clean models."""
+"""The items of `--falsify` for one playbook: the base clean, defects, faults, lies of records, random clean models."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from pytest_aprqa.falsify.clean import FORMATS, CleanEngineItem, CleanItem
 from pytest_aprqa.falsify.defects import ConverterItem, DefectItem, FaultItem
 from pytest_aprqa.falsify.faults import CONVERTER_DEFECTS, FAULTS
 from pytest_aprqa.falsify.item import FalsifyItem
+from pytest_aprqa.falsify.record_lies import LIES
+from pytest_aprqa.falsify.records import RecordItem
 from pytest_aprqa.falsify.verdict import ERROR, LONGEST_CAUSE
 
 if TYPE_CHECKING:
@@ -35,11 +37,14 @@ def items_of(file: PlaybookFile) -> Iterator[FalsifyItem]:
     for name, dtype in bases:
         yield CleanItem.from_parent(file, name=f"falsify[clean-{name}-{dtype}]", format_name=name, dtype=dtype)
     yield CleanEngineItem.from_parent(file, name="falsify[clean-engine]")
+    yield RecordItem.from_parent(file, name="falsify[clean-record]")
     for defect in DEFECTS.values():
         if defect.format in formats:
             yield DefectItem.from_parent(file, name=f"falsify[{defect.name}]", defect=defect)
     for fault in FAULTS:
         yield FaultItem.from_parent(file, name=f"falsify[engine-{fault.name}]", fault=fault)
+    for lie in LIES:
+        yield RecordItem.from_parent(file, name=f"falsify[record-{lie.name}]", lie=lie)
     for name, words in CONVERTER_DEFECTS.items():
         defect = DEFECTS[name]
         if {GROUND_TRUTH, defect.format} <= set(formats):

@@ -13,7 +13,7 @@ Line = tuple[str, dict[str, bool]]
 
 KILLED, WRONG_CAUSE, SURVIVED, NOT_APPLICABLE = "killed", "wrong cause", "survived", "not applicable"
 UNSEEN = (WRONG_CAUSE, SURVIVED, "error")
-VARIABLE_PARTS = {"{category}": r"A\d"}  # of gate ids, and what may stand there
+VARIABLE_PARTS = {"{category}": r"A\d", "{rule}": r"PROV-\d{3}"}  # of gate ids, and what may stand there
 GOOD, BAD, CAUTION, STRONG = {"green": True}, {"red": True}, {"yellow": True}, {"bold": True}
 
 

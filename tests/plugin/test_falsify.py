@@ -7,6 +7,9 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
+from pytest_aprqa.falsify.record_lies import LIES, RULES_GATE
+from pytest_aprqa.suite.test_provenance import RULES
+
 QUICK = "(gguf-tensor-scaled or apr-tensor-renamed or config-layers-wrong or gguf-count-hostile) and not converter"
 
 
@@ -101,6 +104,20 @@ def test_answers_and_engines_are_tried_where_the_files_show_nothing(falsify):
     assert raises["killed_by"] == "F-CONTRACT-I5-001"
     assert "G2-BASIC" in {one["gate"] for one in raises["also"]}, "the refused conversation was not seen"
     assert defects["engine-ignores-the-token-limit"]["killed_by"] == "F-EDGE-004"
+
+
+def test_every_lie_of_a_record_is_refuted_by_its_rule_and_a_true_record_is_accepted(falsify):
+    result, matrix = falsify("record")
+    assert result.ret == 0, result.stdout.str()
+    defects = by_name(matrix)
+    assert set(defects) == {f"record-{lie.name}" for lie in LIES}
+    for lie in LIES:
+        assert defects[f"record-{lie.name}"]["killed_by"] == lie.rule
+    (rows,) = [row["kills"] for row in matrix["gates"] if row["gate"] == RULES_GATE]
+    assert set(rows) == set(defects)
+    assert matrix["clean"]["names"] == ["clean-record"]
+    assert not matrix["clean"]["rejected"]
+    assert {lie.rule for lie in LIES} == set(RULES), "a rule that no lie breaks"
 
 
 def test_two_workers_and_junit(falsify, project):

@@ -5,22 +5,22 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
-MAXIMA = {"QUAL": 200, "PERF": 150, "STAB": 200, "COMP": 150, "EDGE": 150, "REGR": 150}
-REGRESSION_PREFIXES = ("F-CONV-RT", "F-CONV-IDEM", "F-CONV-COM")
-COMPATIBILITY_PREFIXES = ("F-CONV", "F-CONTRACT")
+from pytest_aprqa.scoring.rules import rules
+
+_RULE = rules()["categories"]
+MAXIMA: dict[str, int] = dict(_RULE["maxima"])
+_PREFIXES = tuple((tuple(rule["gate_ids"]), str(rule["category"])) for rule in _RULE["prefixes"])
+_OTHERWISE = str(_RULE["otherwise"])
 
 
 def category_of(gate_id: str) -> str:
     """QUAL, PERF, STAB, COMP, EDGE or REGR; the first rule that applies, QUAL for everything else."""
-    if gate_id.startswith(REGRESSION_PREFIXES):
-        return "REGR"
-    if gate_id.startswith(COMPATIBILITY_PREFIXES):
-        return "COMP"
-    if gate_id.startswith("G0-"):
-        return "STAB"
+    for prefixes, category in _PREFIXES:
+        if gate_id.startswith(prefixes):
+            return category
     parts = gate_id.split("-")
     second = parts[1].upper() if len(parts) > 1 else ""
-    return second if second in MAXIMA else "QUAL"
+    return second if second in MAXIMA else _OTHERWISE
 
 
 def points(passed: int, total: int, maximum: int) -> int:

@@ -10,23 +10,19 @@ from typing import Any
 
 from pytest_aprqa.evidence.outcome import Outcome
 from pytest_aprqa.evidence.record import Evidence
+from pytest_aprqa.scoring.rules import rules
 
-DESCRIPTIONS = {
-    "G0": "Model integrity (config/tensor match)",
-    "G1": "Model loads successfully",
-    "G2": "Basic inference works",
-    "G3": "No crashes",
-    "G4": "Output is not garbage",
-}
-GARBAGE_SHARE = Fraction(1, 4)  # of judged outputs, above which G4 fails
-CRASH_CODES = frozenset({132, 134, 135, 136, 137, 139})
+_RULE = rules()["gateways"]
+DESCRIPTIONS: dict[str, str] = dict(_RULE["descriptions"])
+GARBAGE_SHARE = Fraction(*_RULE["garbage_share"])  # of judged outputs, above which G4 fails
+CRASH_CODES = frozenset(_RULE["crash_exit_codes"])
 CRASH_PATTERN = re.compile(
     r"thread '[^']*' panicked|SIGSEGV|Segmentation fault|SIGABRT|\bAborted\b|SIGILL|Illegal instruction|double free"
     r"|buffer overflow|stack smashing"
 )
-LAYOUT_GATE = "F-LAYOUT-CONTRACT-002"  # lm_head shape: an integrity failure under a name of its own
+ALSO_G0 = tuple(_RULE["also_g0"])  # lm_head shape: an integrity failure under a name of its own
 SCENARIO = re.compile(r"F-A[1-6]-")  # answers of the matrix: run cpu, run gpu, chat cpu, chat gpu, serve cpu, serve gpu
-ALWAYS_ON = "G0"
+ALWAYS_ON = str(_RULE["always_on"])
 REASONS_SHOWN = 3
 PASSED, FAILED, NOT_EVALUATED, SWITCHED_OFF = "passed", "failed", "not evaluated", "switched off"
 
@@ -52,7 +48,7 @@ def gateway_of(entry: Evidence) -> str | None:
 
 
 def _gateway_of_id(gate_id: str) -> str | None:
-    if gate_id.startswith(LAYOUT_GATE):
+    if gate_id.startswith(ALSO_G0):
         return "G0"
     return gate_id[:2] if gate_id[:2] in DESCRIPTIONS and gate_id[2:3] in ("-", "") else None
 

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import math
 
+from pytest_aprqa.scoring.rules import rules
+
+_RULE = rules()["grades"]
+
+
+def _least(value: float | None) -> float:
+    return -math.inf if value is None else float(value)
+
+
 # (least normalised score, grade, score band): the seed's table.
-SEED_GRADES = (
-    (97.0, "A+", "CERTIFIED"),
-    (93.0, "A", "CERTIFIED"),
-    (90.0, "A-", "CERTIFIED"),
-    (83.0, "B", "PROVISIONAL"),
-    (70.0, "C", "Qualifies"),
-    (60.0, "D", "Below threshold"),
-    (-math.inf, "F", "BLOCKED"),
-)
-FINE_GRADES = (
-    (97.0, "A+"), (93.0, "A"), (90.0, "A-"), (87.0, "B+"), (83.0, "B"), (80.0, "B-"), (77.0, "C+"),
-    (73.0, "C"), (70.0, "C-"), (67.0, "D+"), (63.0, "D"), (60.0, "D-"), (-math.inf, "F"),
-)  # fmt: skip
+SEED_GRADES = tuple((_least(least), str(letter), str(label)) for least, letter, label in _RULE["seed"])
+FINE_GRADES = tuple((_least(least), str(letter)) for least, letter in _RULE["fine"])
 
 
 def normalize(raw: float) -> float:

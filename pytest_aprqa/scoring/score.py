@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_aprqa.evidence.outcome import Outcome
 from pytest_aprqa.evidence.record import Evidence
+from pytest_aprqa.scoring.blocking import Refutation, refutations, unproven_gates
 from pytest_aprqa.scoring.categories import MAXIMA, category_of, points
 from pytest_aprqa.scoring.errors import EmptyEvidence
 from pytest_aprqa.scoring.gateways import FAILED, GatewayResult, evaluate, evaluate_compat
 from pytest_aprqa.scoring.grades import band, fine_grade, grade, normalize
-from pytest_aprqa.scoring.status import status_of
+from pytest_aprqa.scoring.rules import rules
+from pytest_aprqa.scoring.scope import outside_scope, scope_of
+from pytest_aprqa.scoring.status import CERTIFIED_FROM, PROVISIONAL_FROM, status_of
 
-RULES_VERSION = "1"  # raise with every change of a rule; a change needs a re-score of recorded evidence
-CRASH_POINTS = 20
-TIMEOUT_POINTS = 10
-GATEWAY_POINTS = 1000
-QUALIFIES_FROM = 70.0  # normalised
-PRODUCTION_FROM = 90.0
+RULES_VERSION = str(rules()["version"])
+CRASH_POINTS = int(rules()["penalties"]["crash"])
+TIMEOUT_POINTS = int(rules()["penalties"]["timeout"])
+GATEWAY_POINTS = int(rules()["penalties"]["gateway"])
+QUALIFIES_FROM = float(rules()["qualifies_from"])  # normalised
+PRODUCTION_FROM = float(rules()["production_ready_from"])
+REASON_LIMIT = 300  # characters of a refutation's reason in one line of text
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +37,10 @@ class Penalty:
 
 @dataclass(frozen=True, slots=True)
 class QualificationScore:
-    """Everything in mqs.json. `categories` are zero when a gateway failed, `ungated_raw` says what they would give."""
+    """Everything in mqs.json. `categories` are zero when a gateway failed, `ungated_raw` says what they would give.
+
+    `proven_raw` is the raw score when each check skipped inside the tested scope counts as not passed.
+    """
 
     model_id: str
     raw_score: int
@@ -46,6 +53,9 @@ class QualificationScore:
     scope: dict[str, Any]
     incomplete: bool
     compat: bool = field(default=False)
+    proven_raw: int | None = None
+    refuted: list[Refutation] = field(default_factory=list)
+    not_evaluated_gates: list[str] = field(default_factory=list)
 
     @property
     def normalized_score(self) -> float:
@@ -77,17 +87,46 @@ class QualificationScore:
     @property
     def status(self) -> str:
         """BLOCKED, PROVISIONAL or CERTIFIED."""
-        return status_of(self.raw_score, gateways_passed=self.gateways_passed, complete=not self.incomplete)
+        return status_of(
+            self.raw_score,
+            gateways_passed=self.gateways_passed,
+            complete=not self.incomplete,
+            proven=self.proven_raw,
+            blocked=bool(self.refuted),
+        )
+
+    @property
+    def status_reasons(self) -> list[str]:
+        """Why the status is not CERTIFIED, one line each, what blocks first; empty when it is."""
+        if self.status == "CERTIFIED":
+            return []
+        found = [f"gateway {g.id} failed" for g in self.gateways if g.state == FAILED]
+        for refuted in self.refuted:
+            times = f" in {refuted.count} places" if refuted.count > 1 else ""
+            found.append(f"P0 check {refuted.gate_id} refuted{times}: {_one_line(refuted.reason)}")
+        if self.gateways_passed and self.raw_score < CERTIFIED_FROM:
+            least = PROVISIONAL_FROM if self.raw_score < PROVISIONAL_FROM else CERTIFIED_FROM
+            found.append(f"score {self.raw_score} is below {least}")
+        elif self.gateways_passed and self.proven_raw is not None and self.proven_raw < CERTIFIED_FROM:
+            found.append(f"only {self.proven_raw} points are proven, of {CERTIFIED_FROM}: the rest was skipped")
+        if self.incomplete:
+            missing = self.not_evaluated_categories + self.not_evaluated_gateways + self.not_evaluated_gates
+            found.append("no evidence for " + ", ".join(missing))
+        return found
+
+    @property
+    def _sound(self) -> bool:
+        return self.gateways_passed and not self.not_evaluated_gateways and not self.refuted
 
     @property
     def qualifies(self) -> bool:
-        """All gateways evaluated and passed, and normalised score at least 70."""
-        return self.gateways_passed and not self.not_evaluated_gateways and self.normalized_score >= QUALIFIES_FROM
+        """All gateways evaluated and passed, no P0 check refuted, and normalised score at least 70."""
+        return self._sound and self.normalized_score >= QUALIFIES_FROM
 
     @property
     def production_ready(self) -> bool:
-        """All gateways evaluated and passed, and normalised score at least 90."""
-        return self.gateways_passed and not self.not_evaluated_gateways and self.normalized_score >= PRODUCTION_FROM
+        """All gateways evaluated and passed, no P0 check refuted, and normalised score at least 90."""
+        return self._sound and self.normalized_score >= PRODUCTION_FROM
 
     def to_dict(self) -> dict[str, Any]:
         """The content of mqs.json."""
@@ -100,6 +139,7 @@ class QualificationScore:
             "grade": self.grade,
             "fine_grade": fine_grade(self.normalized_score) if self.gateways_passed else "F",
             "status": self.status,
+            "status_reasons": self.status_reasons,
             "band": band(self.normalized_score),
             "incomplete": self.incomplete,
             "qualifies": self.qualifies,
@@ -110,6 +150,8 @@ class QualificationScore:
             "categories_evaluated": [name.lower() for name in self.categories_evaluated],
             "not_evaluated_categories": [name.lower() for name in self.not_evaluated_categories],
             "not_evaluated_gateways": self.not_evaluated_gateways,
+            "not_evaluated_gates": list(self.not_evaluated_gates),
+            "refuted": [r.to_dict() for r in self.refuted],
             "total_tests": sum(self.counts.values()),
             "tests_passed": passed,
             "tests_failed": failed,
@@ -118,6 +160,7 @@ class QualificationScore:
             "penalties": [{"code": p.code, "description": p.description, "points": p.points} for p in self.penalties],
             "total_penalty": sum(p.points for p in self.penalties),
             "ungated_raw": self.ungated_raw,
+            "proven_raw": self.raw_score if self.proven_raw is None else self.proven_raw,
             "scope": self.scope,
             "rules_version": RULES_VERSION,
             "compat": self.compat,
@@ -142,15 +185,21 @@ def score(
     if not ran and not compat:
         raise EmptyEvidence(f"all {len(evidence)} entries were skipped: nothing was run, so nothing is proven")
     gateways = evaluate_compat(evidence) if compat else evaluate(evidence, enabled_gateways)
-    evaluated, categories = _categories(evidence, compat)
+    scope = scope_of(evidence)
+    outside = outside_scope(evidence, scope)
+    not_run = {n for n, e in enumerate(evidence) if e.outcome is Outcome.SKIPPED}
+    evaluated, categories = _categories(evidence, compat, set() if compat else not_run)
     counts = {outcome.value: sum(e.outcome is outcome for e in evidence) for outcome in Outcome}
     penalties = _penalties(counts)
-    ungated = max(0, sum(categories.values()) - sum(p.points for p in penalties))
+    taken_off = sum(p.points for p in penalties)
+    ungated = max(0, sum(categories.values()) - taken_off)
+    proven = ungated if compat else max(0, sum(_categories(evidence, False, outside)[1].values()) - taken_off)
     failed = any(g.state == FAILED for g in gateways)
     if failed:
         categories = dict.fromkeys(MAXIMA, 0)
         penalties = [Penalty("GATEWAY", "Gateway check failed - score zeroed", GATEWAY_POINTS)]
-    complete = len(evaluated) == len(MAXIMA) and all(g.passed is not None for g in gateways)
+    without_run = [] if compat else unproven_gates(evidence, outside)
+    complete = len(evaluated) == len(MAXIMA) and all(g.passed is not None for g in gateways) and not without_run
     return QualificationScore(
         model_id=model_id,
         raw_score=0 if failed else ungated,
@@ -160,20 +209,25 @@ def score(
         categories_evaluated=evaluated,
         counts=counts,
         penalties=penalties,
-        scope=_scope(evidence),
+        scope=scope,
         incomplete=not compat and not complete,
         compat=compat,
+        proven_raw=0 if failed else proven,
+        refuted=[] if compat else refutations(evidence),
+        not_evaluated_gates=without_run,
     )
 
 
-def _categories(evidence: Sequence[Evidence], compat: bool) -> tuple[list[str], dict[str, int]]:
+def _categories(evidence: Sequence[Evidence], compat: bool, left_out: Set[int]) -> tuple[list[str], dict[str, int]]:
+    """Categories with evidence, and the points of all. LEFT_OUT: positions of skipped entries that count nowhere."""
     passed, total = dict.fromkeys(MAXIMA, 0), dict.fromkeys(MAXIMA, 0)
-    for entry in evidence:
-        if entry.outcome is Outcome.SKIPPED and not compat:
+    for position, entry in enumerate(evidence):
+        if position in left_out:
             continue
         category = category_of(entry.gate_id)
         total[category] += 1
-        passed[category] += not entry.outcome.failed
+        skipped = entry.outcome is Outcome.SKIPPED
+        passed[category] += compat if skipped else not entry.outcome.failed
     evaluated = [name for name in MAXIMA if total[name]]
     # What was not run is not proven: no points for a category without evidence.
     values = {
@@ -192,19 +246,6 @@ def _penalties(counts: dict[str, int]) -> list[Penalty]:
     return penalties
 
 
-AXES = {"formats": "format", "backends": "backend", "modalities": "modality"}  # name in the scope -> scenario field
-
-
-def _scope(evidence: Sequence[Evidence]) -> dict[str, Any]:
-    """What was asked for and what was really tried, per format, backend, modality and cell of the three."""
-    asked: dict[str, set[str]] = {name: set() for name in (*AXES, "cells")}
-    tested: dict[str, set[str]] = {name: set() for name in asked}
-    for entry in evidence:
-        place = {name: str(value) for name, axis in AXES.items() if (value := entry.scenario.get(axis))}
-        if len(place) == len(AXES):
-            place["cells"] = "-".join(place.values())
-        for name, value in place.items():
-            asked[name].add(value)
-            if entry.outcome is not Outcome.SKIPPED:
-                tested[name].add(value)
-    return {name: {"asked": sorted(asked[name]), "tested": sorted(tested[name])} for name in asked}
+def _one_line(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= REASON_LIMIT else line[: REASON_LIMIT - 3] + "..."

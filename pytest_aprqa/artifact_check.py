@@ -26,6 +26,9 @@ TIMEOUT_MS = 300_000  # of one prompt or one text: a large model on a slow proce
 # Ordinary texts; a model that answers nonsense is compared all the same, only with its source.
 PROMPTS = ("What is 2+2?", "Hello", "def add(a, b):", "The capital of France is")
 MAX_TOKENS = 16
+FORMAT_NAMES = {"gguf": "a GGUF file", "apr": "an APR file", "safetensors": "a SafeTensors file"}
+# What may stand beside weights and belongs to them: configuration, tokenizer, template.
+_COMPANIONS = (".json", ".jinja", ".model", ".txt")
 _MAGICS = ((b"GGUF", "gguf"), (b"APR", "apr"))
 _MESSAGE_LIMIT = 600
 
@@ -60,6 +63,15 @@ class CheckResult:
     tried: list[dict[str, Any]] = field(default_factory=list)
     not_tried: list[dict[str, Any]] = field(default_factory=list)
     artifacts: list[str] = field(default_factory=list)
+    formats: dict[str, str] = field(default_factory=dict)
+
+    def misnamed(self, artifact: str) -> str | None:
+        """What the file really is where its name says another format, `an APR file named .safetensors`; else None."""
+        suffix = Path(artifact).suffix.lower()
+        kind = self.formats.get(artifact)
+        if kind is None or suffix.removeprefix(".") not in FORMAT_NAMES or suffix == f".{kind}":
+            return None
+        return f"{FORMAT_NAMES[kind]} named {suffix}"
 
     def verdict_of(self, artifact: str) -> str:
         """The verdict on one artifact."""
@@ -85,7 +97,10 @@ class CheckResult:
             "verdict": self.verdict,
             "against": self.against,
             "depth": self.depth,
-            "artifacts": [{"path": path, "verdict": self.verdict_of(path)} for path in self.artifacts],
+            "artifacts": [
+                {"path": path, "verdict": self.verdict_of(path), "format": self.formats.get(path)}
+                for path in self.artifacts
+            ],
             "findings": [asdict(finding) for finding in self.findings],
             "tried": self.tried,
             "not_tried": self.not_tried,
@@ -115,6 +130,7 @@ def check(
         reason = problem or _unreadable(path)
         if reason is None:
             runnable.append(path)
+            result.formats[str(path)] = format_of(path)
         else:
             result.not_tried.append({"artifact": str(path), "gate": "", "depth": "", "what": "", "reason": reason})
     if runnable:
@@ -229,15 +245,20 @@ def _write_playbook(folder: Path, name: str, artifact: Path, prompts: Sequence[s
 
 
 def _named_by_format(folder: Path, name: str, artifact: Path, format_name: str) -> Path:
-    """The file under a name that says its format: itself, or a link in the work folder."""
+    """The file under a name that says its format: itself, or a folder with a link to it and what lies beside it."""
     absolute = Path(os.path.abspath(artifact))
     right = absolute.is_dir() or absolute.suffix == f".{format_name}" or absolute.name.endswith(".index.json")
     if right and str(absolute).isprintable():
         return absolute
-    link = folder / name / f"{''.join(c if c.isalnum() or c in '-_.' else '_' for c in absolute.stem)}.{format_name}"
-    link.parent.mkdir()
-    link.symlink_to(absolute)
-    return link
+    # A folder: a playbook follows links of the path itself, to a file whose name says another format.
+    place = folder / name
+    place.mkdir()
+    (place / f"model.{format_name}").symlink_to(absolute)
+    if format_name == "safetensors":
+        for path in sorted(absolute.parent.iterdir()):
+            if path.suffix in _COMPANIONS and not path.name.endswith(".index.json"):
+                (place / path.name).symlink_to(path)
+    return place
 
 
 def _run_pytest(folder: Path, arguments: list[str], on_event: OnEvent, environ: Mapping[str, str] | None) -> str:

@@ -91,7 +91,9 @@ def _show(result: CheckResult) -> None:
     for artifact in result.artifacts:
         verdict = result.verdict_of(artifact)
         word = click.style(verdict.upper(), fg=colours[verdict], bold=True)
-        click.echo(f"{word}: {for_terminal(artifact)} as {for_terminal(result.against)}")
+        really = result.misnamed(artifact)
+        named = f"{for_terminal(artifact)} ({really})" if really else for_terminal(artifact)
+        click.echo(f"{word}: {named} as {for_terminal(result.against)}")
         findings = [finding for finding in result.findings if finding.artifact == artifact]
         for gate in dict.fromkeys(finding.gate for finding in findings):
             mine = [finding for finding in findings if finding.gate == gate]

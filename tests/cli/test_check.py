@@ -95,6 +95,21 @@ def test_a_file_under_another_name_is_told_by_its_bytes(files, tmp_path, capsys)
     assert f"NOT REFUTED: {blob}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "other.safetensors"])
+def test_a_file_under_the_name_of_another_format_is_judged_by_itself(name, files, tmp_path, capsys):
+    """Not by the file of its own format that happens to lie beside it, nor as what its name says."""
+    file = tmp_path / name
+    apply_defect("apr-tensor-scaled", files["apr"], tmp_path / "scaled.apr").rename(file)
+    shutil.copyfile(files["apr"], tmp_path / "model.apr")
+    shutil.copyfile(files["apr"], tmp_path / "other.apr")
+    assert call(["check", str(file), "--against", str(TINY_MODEL), "--depth", "weights"]) == 1
+    text = capsys.readouterr().out
+    assert text.startswith(f"REFUTED: {file} (an APR file named .safetensors) as ")
+    assert "scaled by about 1.25" in text
+    assert call(["check", str(file), "--against", str(TINY_MODEL), "--depth", "structure", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["artifacts"][0]["format"] == "apr"
+
+
 def test_a_damaged_safetensors_folder_is_compared_with_the_other_folder(tmp_path):
     path = apply_defect(_safetensors_defect(), TINY_MODEL, tmp_path / "model")
     result = check([path], TINY_MODEL, "weights")

@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write TEXT as UTF-8 to PATH. A reader sees the old file or the new one. OSError: disk full, not writable."""
+def write_atomically(path: Path, text: str | Iterable[str]) -> None:
+    """Write TEXT, whole or in pieces, as UTF-8 to PATH, old file or new one for any reader. OSError: not writable."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
-            stream.write(text)
+            stream.writelines([text] if isinstance(text, str) else text)
             stream.flush()
             os.fsync(stream.fileno())
         Path(name).chmod(0o666 & ~_umask())

@@ -172,8 +172,11 @@ def _falsification(number: int, entry: Evidence) -> list[str]:
 
 def _results(evidence: Sequence[Evidence]) -> list[str]:
     lines = ["## Test Results by Category", ""]
+    groups: dict[str, list[Evidence]] = {}
+    for entry in evidence:
+        groups.setdefault(category_of(entry.gate_id), []).append(entry)
     for category in CATEGORIES:
-        entries = [entry for entry in evidence if str(category_of(entry.gate_id)).upper() == category]
+        entries = groups.get(category, [])
         run = [entry for entry in entries if outcome_of(entry) != SKIPPED]
         if not entries:
             continue

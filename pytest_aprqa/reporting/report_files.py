@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,10 @@ def write_reports(
     written = []
     for name in (*ALL, SARIF, CSV):
         if name not in (ALL if only is None else only):
+            continue
+        if name == EVIDENCE:
+            write_atomically(folder / name, evidence_json_pieces(evidence))
+            written.append(folder / name)
             continue
         kills = _kill_matrix(folder) if name == HTML else None
         text = report_text(name, evidence, score, kills)
@@ -90,11 +94,21 @@ def _kill_matrix(folder: Path) -> dict[str, Any] | None:
 
 
 def evidence_json(evidence: Sequence[Evidence]) -> str:
-    """The entries as a JSON array in execution order, two spaces deep."""
-    from pytest_aprqa.evidence.record import plain
+    """The entries as a JSON array in execution order; one field a line, so that two files can be compared by eye."""
+    return "".join(evidence_json_pieces(evidence))
+
+
+def evidence_json_pieces(evidence: Sequence[Evidence]) -> Iterator[str]:
+    """`evidence_json` in pieces, one an entry: a long run is never in memory as text."""
+    from pytest_aprqa.evidence.record import Evidence, plain
 
     # Plain values, so that numbers, paths and NaN are spelled as in the log; ASCII, so that a lone surrogate in a
-    # model's output cannot make the file undecodable. Entry by entry: a long run is never in memory as values too.
-    entries = (json.dumps(plain(entry.to_dict()), indent=2, sort_keys=True) for entry in evidence)
-    text = ",\n".join("  " + entry.replace("\n", "\n  ") for entry in entries)
-    return f"[\n{text}\n]\n" if text else "[]\n"
+    # model's output cannot make the file undecodable.
+    encode = json.JSONEncoder(sort_keys=True).encode
+    keys = {name: f"    {encode(name)}: " for name in sorted(Evidence.__dataclass_fields__)}
+    before = "[\n  {"
+    for entry in evidence:
+        values = entry.to_dict()
+        yield f"{before}\n" + ",\n".join([key + encode(plain(values[name])) for name, key in keys.items()])
+        before = "\n  },\n  {"
+    yield "\n  }\n]\n" if evidence else "[]\n"

@@ -56,8 +56,10 @@ def drift_maps(evidence: Sequence[Evidence]) -> list[DriftMap]:
 
 def _cell(value: dict[str, Any]) -> DriftCell | None:
     match = _OBSERVATION.fullmatch(str(value.get("name")))
+    if match is None:
+        return None
     number, limit = _number(value.get("value")), _number(value.get("limit"))
-    if match is None or number is None or limit is None:
+    if number is None or limit is None:
         return None
     return DriftCell(match["tensor"], number, limit, _level(number, limit, value.get("passed")))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,19 +33,16 @@ def limit_bars(evidence: Sequence[Evidence]) -> list[LimitBar]:
 
     `nmse[TENSOR]` is shown by the drift map.
     """
-    bars = []
+    nearest: list[tuple[bool, float, int, Evidence, dict[str, Any]]] = []
     for entry in evidence:
         for value in entry.observed or ():
-            name = str(value.get("name"))
-            if name.startswith("nmse["):
-                continue
             share = _share(value)
-            if share is not None:
-                bars.append(
-                    LimitBar(case_name(entry), name, observed_text(value), share, value.get("passed") is not False)
-                )
-    bars.sort(key=lambda bar: (bar.held, -bar.share))
-    return bars[:MOST]
+            if share is not None and not str(value.get("name")).startswith("nmse["):
+                nearest.append((value.get("passed") is not False, -share, len(nearest), entry, value))
+    return [
+        LimitBar(case_name(entry), str(value.get("name")), observed_text(value), -share, held)
+        for held, share, _, entry, value in heapq.nsmallest(MOST, nearest, key=lambda one: one[:3])
+    ]
 
 
 def _share(value: dict[str, Any]) -> float | None:

@@ -224,6 +224,7 @@ def _run(result: Certification, tier: Tier, registry: Path, folder: Path, say: A
 
 def _record(result: Certification, tier: Tier, registry: Path, folder: Path, say: Any) -> None:
     from pytest_aprqa.cli.evidence_input import read_evidence
+    from pytest_aprqa.cli.known_models import known_facts
     from pytest_aprqa.registry.certification import certified
     from pytest_aprqa.registry.row import RegistryRow
     from pytest_aprqa.registry.table import update_registry
@@ -242,7 +243,7 @@ def _record(result: Certification, tier: Tier, registry: Path, folder: Path, say
     when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
     def change(table: Registry) -> None:
-        old = table.rows.get(result.model_id) or RegistryRow.new(result.model_id, **_known(result.model_id))
+        old = table.rows.get(result.model_id) or RegistryRow.new(result.model_id, **known_facts(result.model_id))
         table.put(certified(old, recorded.entries, points, tier=tier.name, threshold=tier.threshold, when=when))
 
     update_registry(registry, change, create=True)
@@ -258,22 +259,6 @@ def _record(result: Certification, tier: Tier, registry: Path, folder: Path, say
         fg=colour,
     )
     say(f"  evidence: {folder}")
-
-
-def _known(model_id: str) -> dict[str, str]:
-    """Family, parameters and size of a model that the registry has not seen, from the fact tables or its name."""
-    from pytest_aprqa.models.bundled import bundled_folder
-    from pytest_aprqa.playbooks.facts import read_models
-    from pytest_aprqa.playbooks.size_categories import billions_in_name, category_of
-
-    facts = read_models(bundled_folder() / "playbooks" / "facts" / "models.csv").get(model_id)
-    if facts is not None:
-        return {"family": facts.family, "parameters": facts.parameters, "size_category": facts.size_category}
-    billions = billions_in_name(model_id)
-    if billions is None:
-        return {}
-    text = f"{billions:g}B" if billions >= 1 else f"{billions * 1000:g}M"
-    return {"parameters": text, "size_category": category_of(billions)}
 
 
 def _speaker(*, to_stderr: bool) -> Any:

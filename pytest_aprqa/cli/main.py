@@ -33,6 +33,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "doctor": ("pytest_aprqa.cli.doctor", "Look at what this machine offers to a run."),
     "engines": ("pytest_aprqa.cli.engines", "Ask every engine the same prompts and show what they disagree about."),
+    "export-csv": ("pytest_aprqa.cli.export_csv", "Write the registry's rows of recorded evidence."),
+    "export-evidence": ("pytest_aprqa.cli.export_evidence", "Write the evidence of a model as one published object."),
     "inspect": (
         "pytest_aprqa.cli.inspect",
         "Show what a model file declares: tensors, types, configuration, tokenizer.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import statistics
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -42,6 +43,16 @@ def certified(
         **{name: str(gateways.get(name.upper(), False)).lower() for name in GATEWAYS},
         **{name: f"{speed:.1f}" for name, speed in speeds_of(evidence).items()},
     )
+
+
+def moment(text: str) -> float:
+    """Seconds since 1970 of an RFC 3339 time (UTC where it names no zone); minus infinity for any other text."""
+    try:
+        found = datetime.datetime.fromisoformat(text.strip())
+    except ValueError:
+        return float("-inf")
+    zoned = found if found.tzinfo else found.replace(tzinfo=datetime.UTC)
+    return (zoned - datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)).total_seconds()
 
 
 def _better(old: str, new: str, *, blocked: bool) -> str:

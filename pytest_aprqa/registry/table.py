@@ -36,6 +36,11 @@ class Registry:
             self._lines.pop(model_id, None)
         self.rows[model_id] = row
 
+    def drop(self, model_id: str) -> None:
+        """Take the row of a model out. KeyError: there is none."""
+        del self.rows[model_id]
+        self._lines.pop(model_id, None)
+
     def text(self) -> str:
         """The file's content."""
         head = self._head or _line(COLUMNS, self.newline)

@@ -20,7 +20,6 @@ _PATHS = {
     "RT-BYTE-001": ("S-A-G-A", "S-A"),
     "COM-001": ("G-S-A", "G-A"),
 }
-_STORED_AS = {"q8": "APR_Q8", "q4": "APR_Q4"}  # APR's own types
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +39,7 @@ class Conversion:
 
 def conversions_for(formats: Sequence[str]) -> list[Conversion]:
     """Every conversion whose formats are all among `formats`, in the order of the specification; then stored types."""
+    from pytest_aprqa.formats.apr_layout import LABELS
     from pytest_aprqa.formats.codecs import ENCODABLE
     from pytest_aprqa.lifecycle.tensor_types import DTYPES
 
@@ -47,7 +47,7 @@ def conversions_for(formats: Sequence[str]) -> list[Conversion]:
     found += [Conversion(name, _formats(path), _formats(like)) for name, (path, like) in _PATHS.items()]
     for target, dtypes in DTYPES.items():
         path, like = ("safetensors", target), ("safetensors",)
-        stored = [d for d in dtypes if _STORED_AS.get(d, d.upper()) in ENCODABLE]
+        stored = [d for d in dtypes if LABELS.get(d.upper(), d.upper()) in ENCODABLE]
         found += [Conversion(f"S-{LETTERS[target]}:{d}", path, like, d) for d in stored]
     return [one for one in found if set(one.path) | set(one.like) <= set(formats)]
 

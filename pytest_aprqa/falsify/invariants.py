@@ -34,7 +34,6 @@ GATES = {
 WITH_ENGINE = "I-1"
 DEFAULT_EXAMPLES = 20
 DEFAULT_FOLDER = "counter-examples"
-OWN_TYPES_OF_APR = ("q8", "q4")
 SHARE_WITH_ENGINE = 10  # an engine loads every model
 LARGEST_EXAMPLES = 999_999
 SHORTENING_SECONDS = 20.0  # that Hypothesis looks for a simpler counter-example
@@ -192,8 +191,6 @@ class InvariantItem(FalsifyItem):
         from pytest_aprqa.falsify.checks import attempts
 
         dtype = example["dtype"] if example["dtype"] != "native" else example["shape"]["dtype"].lower()
-        if example["format"] == "apr" and dtype in OWN_TYPES_OF_APR:
-            dtype = f"apr_{dtype}"
         model = self.model_at(folder, (example["format"],), dtype, is_base=False)
         gates = GATES[self.invariant]
         if defect is not None:  # an untied head, say, turns a new tensor into a changed one: another invariant's matter

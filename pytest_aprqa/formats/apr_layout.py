@@ -47,6 +47,8 @@ DTYPES: Final[dict[int, str]] = {
     128: "APR_Q4",
     129: "APR_Q8",
 }
+#: The format's own types by the labels that its tools and playbooks use for them.
+LABELS: Final[dict[str, str]] = {"Q8": "APR_Q8", "Q4": "APR_Q4"}
 #: What other writers mean by a code (ggml ids): taken only when the stored size says so.
 OTHER_DTYPES: Final[dict[int, str]] = {
     2: "Q4_0",

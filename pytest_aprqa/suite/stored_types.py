@@ -7,6 +7,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from pytest_aprqa.formats.apr_layout import LABELS
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
@@ -73,7 +75,9 @@ def majority_type(entries: Iterable[TensorEntry]) -> str | None:
 
 
 def base_type(label: str) -> str:
-    """The tensor type that a label is named after: Q4_K for Q4_K_M."""
+    """The tensor type that a label is named after: Q4_K for Q4_K_M, APR_Q8 for APR's `q8`."""
+    if label.upper() in LABELS:
+        return LABELS[label.upper()]
     parts = label.upper().split("_")
     if len(parts) > 2 and parts[1] == "K":
         return "_".join(parts[:2])

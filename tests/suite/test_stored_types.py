@@ -30,7 +30,17 @@ def layers(dtype, **others):
 
 
 @pytest.mark.parametrize(
-    ("label", "base"), [("Q4_K_M", "Q4_K"), ("Q6_K", "Q6_K"), ("Q8_0", "Q8_0"), ("IQ3_M", "IQ3_S"), ("BF16", "BF16")]
+    ("label", "base"),
+    [
+        ("Q4_K_M", "Q4_K"),
+        ("Q6_K", "Q6_K"),
+        ("Q8_0", "Q8_0"),
+        ("IQ3_M", "IQ3_S"),
+        ("BF16", "BF16"),
+        ("q8", "APR_Q8"),
+        ("Q4", "APR_Q4"),
+        ("APR_Q8", "APR_Q8"),
+    ],
 )
 def test_base_type_of_a_label(label, base):
     assert base_type(label) == base

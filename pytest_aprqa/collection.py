@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_aprqa.conversions import CONVERSION_ARGUMENT, conversions_for
+from pytest_aprqa.playbooks.blocks import is_configured, unrun_parts
 from pytest_aprqa.target import TARGET_FIXTURE, targets_for
 
 if TYPE_CHECKING:
@@ -34,11 +35,16 @@ SUITE_MODULES = (
     "pytest_aprqa.suite.test_stability",
     "pytest_aprqa.suite.test_edge_cases",
     "pytest_aprqa.suite.test_performance",
+    "pytest_aprqa.suite.test_format_rules",
+    "pytest_aprqa.suite.test_differential",
+    "pytest_aprqa.suite.test_reference_statistics",
+    "pytest_aprqa.suite.test_engine_differential",
+    "pytest_aprqa.suite.test_trace_payload",
     "pytest_aprqa.suite.test_conversion",
     "pytest_aprqa.suite.test_provenance",
     "pytest_aprqa.suite.test_configured_blocks",
 )
-BLOCK_ARGUMENT = "block"
+BLOCK_ARGUMENT = BLOCK_MARK = "block"
 CHECKS_ENTRY_POINT = "pytest_aprqa.checks"
 
 
@@ -63,6 +69,12 @@ class PlaybookFile(pytest.Module):
 
     def _getobj(self) -> ModuleType:
         return checks_namespace(self.config)
+
+    def istestfunction(self, obj: object, name: str) -> bool:
+        """A check of a block that the playbook does not configure is none here."""
+        marks = getattr(obj, "pytestmark", ()) if name.startswith("test") else ()
+        asked = all(is_configured(self.playbook, mark.args[0]) for mark in marks if mark.name == BLOCK_MARK)
+        return asked and super().istestfunction(obj, name)
 
     def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
         """Load the playbook (a bad one is a collection error of one line), then collect the checks."""
@@ -166,7 +178,7 @@ def parametrize(metafunc: pytest.Metafunc) -> None:
     if parent is None:
         return
     if BLOCK_ARGUMENT in metafunc.fixturenames:
-        metafunc.parametrize(BLOCK_ARGUMENT, sorted(parent.playbook.blocks))
+        metafunc.parametrize(BLOCK_ARGUMENT, unrun_parts(parent.playbook))
         return
     if CONVERSION_ARGUMENT in metafunc.fixturenames:
         conversions = conversions_for(parent.playbook.matrix.formats)

@@ -19,6 +19,7 @@ MARK_LINES = (
     "invariant(id): the check tries to refute contract invariant I-1..I-5",
     'gate(id, *, severity="P1", title=""): id, severity (P0, P1, P2) and title under which evidence is filed',
     "depth(name): the check compares with the ground truth: structure, weights, tokens, logits or text",
+    'block(path): the check exists only where the playbook configures that block, for example "trace_payload"',
     "opens_artifact: the check itself judges whether the file opens; other checks of that file are then blocked",
     "loads_engine: the check itself judges whether the engine loads; other checks of that engine are then blocked",
 )
@@ -67,14 +68,18 @@ def claim_of(item: pytest.Item) -> Claim:
             raise MarkError(f"{item.nodeid}: mark depth: {name!r} is not one of {', '.join(DEPTHS)}")
         return name
 
+    closest: dict[str, pytest.Mark] = {}
+    for found in item.iter_markers():
+        closest.setdefault(found.name, found)
+    mark = None
     try:
-        if mark := item.get_closest_marker("gate"):
+        if mark := closest.get("gate"):
             gate_id, severity, title = gate_mark(*mark.args, **mark.kwargs)
-        if mark := item.get_closest_marker("gateway"):
+        if mark := closest.get("gateway"):
             gateway = gateway_mark(*mark.args, **mark.kwargs)
-        if mark := item.get_closest_marker("invariant"):
+        if mark := closest.get("invariant"):
             invariant = invariant_mark(*mark.args, **mark.kwargs)
-        if mark := item.get_closest_marker("depth"):
+        if mark := closest.get("depth"):
             depth = depth_mark(*mark.args, **mark.kwargs)
     except TypeError as error:
         raise MarkError(f"{item.nodeid}: mark {mark.name if mark else '?'}: {error}") from None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pytest_aprqa.playbooks.document import Document
-from pytest_aprqa.playbooks.playbook import BACKENDS
+from pytest_aprqa.playbooks.playbook import BACKENDS, Playbook
 
 # Defaults of each sub-block of `differential_tests`.
 DIFFERENTIAL_DEFAULTS: dict[str, dict[str, Any]] = {
@@ -30,6 +31,15 @@ OLLAMA_DEFAULTS: dict[str, Any] = {
     "temperature": 0.0,
     "min_perf_ratio": 0.8,
     "gates": [],
+}
+# Blocks that the suite runs, and the gates that it files them under. Their checks carry the mark `block`.
+RUN_BLOCKS: dict[str, tuple[str, ...]] = {
+    "differential_tests.format_validation": ("F-APR-FORMAT-001", "F-APR-FORMAT-002", "F-APR-FORMAT-003"),
+    "differential_tests.tensor_diff": ("F-ROSETTA-DIFF-001", "F-ROSETTA-DIFF-002"),
+    "differential_tests.inference_compare": ("F-ROSETTA-INF-001", "F-ROSETTA-INF-002", "F-ROSETTA-INF-003"),
+    "differential_tests.fingerprint": ("F-ROSETTA-FP-001", "F-ROSETTA-FP-002", "F-ROSETTA-FP-003"),
+    "differential_tests.validate_stats": tuple(f"F-ROSETTA-STATS-{n:03}" for n in range(1, 7)),
+    "trace_payload": ("F-TRACE-PAYLOAD-001", "F-TRACE-PAYLOAD-002", "F-TRACE-PAYLOAD-003", "F-TRACE-DIFF-001"),
 }
 # Blocks without an `enabled` switch: there and not empty means configured.
 LIST_BLOCKS = ("falsification_gates", "verification_tests", "verification_gates", "regression_tests")
@@ -94,3 +104,29 @@ def _check_targets(document: Document, machine: dict[str, Any]) -> None:
                 found=f"'{state}'",
                 advice=f"states here: {', '.join(states) or 'none'}",
             )
+
+
+def is_configured(playbook: Playbook, path: str) -> bool:
+    """True where the playbook asks for the block of that key path; below `profile_ci`, where the field is there."""
+    first, *keys = path.split(".")
+    if first != "profile_ci":
+        return path in playbook.blocks
+    value: Any = playbook.profile_ci
+    if not value or not value.get("enabled"):
+        return False
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value is not None
+
+
+def unrun_parts(playbook: Playbook) -> list[str]:
+    """Configured blocks that the suite does not run, and gates listed in a block that no check of it files."""
+    parts = []
+    for name, block in sorted(playbook.blocks.items()):
+        if name not in RUN_BLOCKS:
+            parts.append(name)
+            continue
+        listed = block.get("gates", ()) if isinstance(block, Mapping) else ()
+        gates = [str(gate.get("id", gate) if isinstance(gate, Mapping) else gate) for gate in listed]
+        parts += [f"{name}: {gate}" for gate in gates if gate not in RUN_BLOCKS[name]]
+    return parts

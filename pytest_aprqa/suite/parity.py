@@ -26,7 +26,7 @@ LAYER_BYTES = 2 << 30  # of source weights up to which a second model is loaded 
 LAYER_TOKENS = 64
 
 
-def _once(engine: LoadedEngine, key: str, compute: Callable[[], T]) -> T:
+def ask_once(engine: LoadedEngine, key: str, compute: Callable[[], T]) -> T:
     """The answer to a question about an engine, or the error that it ended in, without asking twice."""
     known = _KNOWN.setdefault(engine, {})
     if key not in known:
@@ -50,7 +50,7 @@ def answers_of(
         reference = reference_answers(state, engine.model, playbook)
         return (reference, *ask(engine, playbook))
 
-    return _once(engine, "answers", compute)
+    return ask_once(engine, "answers", compute)
 
 
 def distance_of(engine: LoadedEngine, playbook: Playbook, state: RunState) -> tuple[Reference, LogitDistance]:
@@ -67,7 +67,7 @@ def distance_of(engine: LoadedEngine, playbook: Playbook, state: RunState) -> tu
 
         return reference, compare_logits(triples())
 
-    return _once(engine, "distance", compute)
+    return ask_once(engine, "distance", compute)
 
 
 def limits_of(engine: LoadedEngine, artifact: OpenArtifact) -> tuple[str, BehaviourLimits]:

@@ -43,6 +43,8 @@ def test_logits_are_the_sources(
     observe("mean_kld", distance.mean_kld, limit=limit, unit="nats", passed=passed)
     observe("standard_error", distance.standard_error, unit="nats")
     observe("largest_kld", distance.worst[2], unit="nats")
+    for power, positions in sorted(distance.decades.items()):
+        observe(f"positions[kld from 1e{power:+03d}]", positions)
     observe.advise("weights and declarations decide: look at I-4 and G0-INTEGRITY-SOURCE for the same file first")
     if passed:
         return
@@ -199,17 +201,12 @@ def test_output_is_free_of_padding(
     observe: Observe,
 ) -> None:
     """At most half of the generated tokens are padding or unused entries, unless the source does the same."""
-    from pytest_aprqa.models.tokenizer import UNUSED
     from pytest_aprqa.suite.parity import answers_of
+    from pytest_aprqa.suite.source_engine import padding_ids
 
     expected, found, _ = answers_of(engine, playbook, run_state)
-    tokenizer = declared_artifact.tokenizer
-    padding = {
-        i
-        for i, (token, kind) in enumerate(zip(tokenizer.tokens, tokenizer.token_types, strict=True))
-        if kind == UNUSED or token.lower().startswith(("[pad", "<pad", "<|pad"))
-    }
-    beyond = len(tokenizer.tokens)
+    padding = padding_ids(declared_artifact)
+    beyond = len(declared_artifact.tokenizer.tokens)
     shares = []
     for answers in ([a.new_ids for a in expected.answers], [f.new_ids or [] for f in found]):
         ids = [i for one in answers for i in one]

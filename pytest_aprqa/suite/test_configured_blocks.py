@@ -1,4 +1,4 @@
-"""Blocks of the playbook that this version does not run are visible as skipped items, never silent."""
+"""Configured blocks, and gates listed in them, that the suite does not run are skipped items, never silent."""
 
 from __future__ import annotations
 
@@ -8,4 +8,4 @@ import pytest
 @pytest.mark.gate("F-BLOCK-001", severity="P2")
 def test_configured_block(block: str) -> None:
     """Every configured block of the playbook is run, or says here that it was not."""
-    pytest.skip(f"the playbook configures `{block}`, which this version does not run: nothing of it is proven")
+    pytest.skip(f"the playbook configures `{block}`, which the suite does not run: nothing of it is proven")

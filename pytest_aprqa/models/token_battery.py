@@ -60,10 +60,12 @@ _SPECIAL = (
 )  # fmt: skip
 _CONTROL = ("\x00", "a\x00b", "\x01\x02\x1b[31m", "\x7f", "\x85", "\ufffd", "\ufffe", "\U0010ffff", "\u202eabc\u202c")
 _LONG = ("a" * 600, "pneumono" * 40, "你" * 300, "ab " * 200, " " * 300, "1" * 300, "\n" * 100, "é" * 200, "🙂" * 80)
-#: texts that every tokenizer of one model must split alike
-BATTERY: tuple[str, ...] = (
-    *_SCRIPTS, *_DIGITS, *_WHITESPACE, *_EMOJI, *_MARKS, *_CODE, *_SPECIAL, *_CONTROL, *_LONG,
-)  # fmt: skip
+#: kinds of texts that every tokenizer of one model must split alike
+KINDS: dict[str, tuple[str, ...]] = {
+    "scripts": _SCRIPTS, "digits": _DIGITS, "whitespace": _WHITESPACE, "emoji": _EMOJI, "combining marks": _MARKS,
+    "code": _CODE, "special tokens": _SPECIAL, "control characters": _CONTROL, "long runs": _LONG,
+}  # fmt: skip
+BATTERY: tuple[str, ...] = tuple(text for texts in KINDS.values() for text in texts)
 #: bytes that are no UTF-8 or its borders, for the way back: one token per byte, decoded together
 BYTE_CASES: tuple[bytes, ...] = (
     b"\xff", b"\xc3", b"\xe4\xbd", b"\xf0\x9f\x99", b"\x80\x80", b"\xc0\xaf", b"\xed\xa0\x80", b"\xf4\x90\x80\x80",
@@ -93,10 +95,14 @@ class TokenProblem:
 
 @dataclass(slots=True)
 class TokenComparison:
-    """Counts of what was compared, problems, and `notes`: differences that no file of the target's format can avoid."""
+    """Counts of what was compared, problems, and `notes`: differences that no file of the target's format can avoid.
+
+    `alike`: the texts that the target was seen to split as the source does, as far as its format can declare it.
+    """
 
     texts: int = 0
     tokens: int = 0
+    alike: set[str] = field(default_factory=set)
     problems: list[TokenProblem] = field(default_factory=list)
     notes: list[TokenProblem] = field(default_factory=list)
 
@@ -127,8 +133,8 @@ def compare_tokenizers(
         expected_ids = source.encode(text)
         result.texts += 1
         result.tokens += len(expected_ids)
-        if len(result.problems) < LARGEST_REPORT:
-            _compare_text(source, target, text, expected_ids, result, known)
+        if len(result.problems) < LARGEST_REPORT and _compare_text(source, target, text, expected_ids, result, known):
+            result.alike.add(text)
     if not result.tokens:
         raise ModelError(target.path, "tokenizer", "no token was compared", advice="give texts that are not empty")
     for case in BYTE_CASES:
@@ -144,20 +150,21 @@ def _compare_text(
     expected: Sequence[int],
     result: TokenComparison,
     known: dict[str, str],
-) -> None:
+) -> bool:
+    """Whether the text comes out alike; what differs goes into the result."""
     try:
         found = target.encode(text)
     except ModelError as error:
         if "error" not in known:
             known["error"] = str(error)
             result.problems.append(TokenProblem(text, 0, f"ids {_shown(expected, 0)}", error.problem, str(error)))
-        return
+        return False
     if list(expected) == found:
         back, wanted = target.decode(found, skip_special=False), source.decode(expected, skip_special=False)
         if back != wanted:
             cause = "the decoder differs: the same ids give another text"
             result.problems.append(TokenProblem(text, 0, repr(wanted[:40]), repr(back[:40]), cause))
-        return
+        return back == wanted
     pairs = zip(expected, found, strict=False)
     at = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(expected), len(found)))
     numbers = f"ids {_shown(expected, at)}", f"ids {_shown(found, at)}"
@@ -166,8 +173,9 @@ def _compare_text(
     if composed != text and target.hf_json is None and target.encode(composed) == list(expected):
         cause = "normaliser missing: the source composes accents first, the format cannot declare it"
         result.notes.append(TokenProblem(text, at, *numbers, cause))
-        return
+        return True
     result.problems.append(TokenProblem(text, at, *numbers, likely_cause(source, target, text, known)))
+    return False
 
 
 def _compare_bytes(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _ROWS = 64  # of logits in float64 at once
+SMALLEST_DECADE, LARGEST_DECADE = -12, 1  # of the histogram: below is rounding of float32 logits, above is anything
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,8 @@ class Disagreement:
 class LogitDistance:
     """Sums over all positions; natural logarithms. `worst` is (sequence, position, divergence).
 
-    `predicted` and the losses leave out sequences on which the reference is worse than chance.
+    `predicted` and the losses leave out sequences on which the reference is worse than chance. `decades`: positions by
+    the power of ten of their divergence in nats; the first holds all below it, the last all above.
     """
 
     tokens: int = 0
@@ -42,6 +44,7 @@ class LogitDistance:
     loss: float = 0.0
     disagreements: list[Disagreement] | None = None
     not_finite: int = 0
+    decades: dict[int, int] = field(default_factory=dict)
 
     @property
     def mean_kld(self) -> float:
@@ -110,6 +113,9 @@ def _add(result: LogitDistance, number: int, start: int, ids: Sequence[int], a: 
     result.tokens += positions.size
     result.total += float(divergence.sum())
     result.squares += float(divergence @ divergence)
+    powers = numpy.floor(numpy.log10(numpy.maximum(divergence, 10.0**SMALLEST_DECADE)))
+    for power in numpy.clip(powers, SMALLEST_DECADE, LARGEST_DECADE).astype(int).tolist():
+        result.decades[power] = result.decades.get(power, 0) + 1
     at = int(divergence.argmax())
     if divergence[at] > result.worst[2]:
         result.worst = (number, int(positions[at]), float(divergence[at]))

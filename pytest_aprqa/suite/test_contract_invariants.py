@@ -142,7 +142,7 @@ def test_tokenizer_round_trip(
 ) -> None:
     """The declared tokenizer gives the source's ids over a battery of texts, its stop tokens, template and bytes."""
     from pytest_aprqa.models.errors import ModelError
-    from pytest_aprqa.models.token_battery import BATTERY, compare_tokenizers
+    from pytest_aprqa.models.token_battery import BATTERY, KINDS, compare_tokenizers
 
     try:
         source = reference.tokenizer
@@ -162,5 +162,8 @@ def test_tokenizer_round_trip(
     observe("texts_compared", result.texts, limit=">= 1")
     observe("tokens_compared", result.tokens, limit=">= 1", passed=result.tokens > 0)
     observe("texts_that_differ", len(result.problems), limit=0, passed=not result.problems)
+    for kind, members in (KINDS | {"prompts": tuple(playbook.matrix.prompts)}).items():
+        alike = sum(text in result.alike for text in members)
+        observe(f"texts_alike[{kind}]", alike, limit=len(members), passed=alike == len(members))
     told = [f"{one.where}: {one.found}, {one.expected} in the source ({one.cause})" for one in result.problems]
     assert not told, f"I-5 Tokenizer Roundtrip: {listed(told)}"

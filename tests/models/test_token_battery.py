@@ -10,7 +10,7 @@ import pytest
 
 from pytest_aprqa.models import token_causes as causes
 from pytest_aprqa.models.errors import ModelError
-from pytest_aprqa.models.token_battery import BATTERY, BYTE_CASES, LARGEST_REPORT, compare_tokenizers
+from pytest_aprqa.models.token_battery import BATTERY, BYTE_CASES, KINDS, LARGEST_REPORT, compare_tokenizers
 from pytest_aprqa.models.tokenizer import CONTROL, NORMAL, TokenizerDeclaration
 from pytest_aprqa.models.tokenizer_folder import tokenizer_from_hf
 from pytest_aprqa.models.tokenizer_keys import tokenizer_from_apr, tokenizer_from_gguf
@@ -55,6 +55,16 @@ def test_a_right_file_has_no_problem(pair):
         assert [str(problem) for problem in result.problems] == []
         assert result.texts == len(BATTERY)
         assert result.tokens > 3000
+        assert result.alike == set(BATTERY)
+
+
+def test_texts_that_differ_are_not_alike_and_others_are(pair):
+    source, stored = pair
+    shorter = stored["merges"][: len(stored["merges"]) // 2]
+    result = compare_tokenizers(source, gguf(stored, merges=shorter))
+    assert {problem.text for problem in result.problems if problem.at >= 0} & set(KINDS["scripts"])
+    assert not {problem.text for problem in result.problems} & result.alike
+    assert "" in result.alike
 
 
 def test_what_the_format_cannot_declare_is_a_note_and_no_problem(random_qwen2_folder):

@@ -1,11 +1,12 @@
 """Divergence, best tokens and perplexity over logits equal those of a plain float64 computation."""
 
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
 
-from pytest_aprqa.numerics.logit_comparison import compare_logits
+from pytest_aprqa.numerics.logit_comparison import LARGEST_DECADE, SMALLEST_DECADE, compare_logits
 from pytest_aprqa.suite.behaviour_limits import behaviour_limits
 
 
@@ -24,6 +25,7 @@ def test_equal_logits_have_no_distance():
     assert (distance.tokens, distance.mean_kld, distance.standard_error) == (100, 0, 0)
     assert (distance.top1_agreement, distance.perplexity_ratio) == (1, 1)
     assert distance.disagreements == []
+    assert distance.decades == {SMALLEST_DECADE: 100}
 
 
 def test_divergence_equals_the_plain_computation():
@@ -34,7 +36,13 @@ def test_divergence_equals_the_plain_computation():
     assert distance.mean_kld == pytest.approx(expected.mean(), rel=1e-12)
     assert distance.standard_error == pytest.approx(expected.std(ddof=1) / math.sqrt(130), rel=1e-9)
     assert distance.worst == (0, int(expected.argmax()), pytest.approx(expected.max()))
+    assert distance.decades == Counter(np.floor(np.log10(expected)).astype(int).tolist())
     assert distance.top1_agreement == pytest.approx((p.argmax(1) == q.argmax(1)).mean())
+
+
+def test_a_divergence_beyond_the_last_power_of_ten_is_counted_in_it():
+    a = np.array([[1e4, 0.0]], dtype=np.float32)
+    assert compare_logits([([0], a, a[:, ::-1].copy())]).decades == {LARGEST_DECADE: 1}
 
 
 def test_adding_a_constant_to_the_logits_changes_nothing():

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from pytest_aprqa.reporting.html.drift_map import drift_maps
+from pytest_aprqa.reporting.html.kld_plot import kld_plots, place
 from pytest_aprqa.reporting.html.limit_bars import limit_bars
 from pytest_aprqa.reporting.html.page import report_html
 from pytest_aprqa.reporting.html.speed_bars import speed_bars
+from pytest_aprqa.reporting.html.token_plot import token_plots
 from tests.reporting.attempt_factory import attempt, scored
 
 
@@ -91,13 +93,63 @@ def test_cells_without_a_measured_answer_have_no_bar():
     assert speed_bars([attempt()]) == []
 
 
+def alike(kind, count, total):
+    return {"name": f"texts_alike[{kind}]", "value": count, "limit": total, "unit": "", "passed": count == total}
+
+
+def test_token_plot_has_a_bar_per_kind_of_text():
+    (plot,) = token_plots([attempt(observed=[alike("digits", 7, 14), alike("emoji", 8, 8)])])
+    assert plot.title == "tiny-mvp, gguf"
+    assert [(bar.kind, bar.alike, bar.total, bar.share) for bar in plot.bars] == [
+        ("digits", 7, 14, 50.0),
+        ("emoji", 8, 8, 100.0),
+    ]
+
+
+@pytest.mark.parametrize(("count", "total"), [(0, 0), (-1, 4), (5, 4), ("4", 4), (True, 4), (1, None), (1, ">= 1")])
+def test_counts_that_are_no_share_have_no_bar(count, total):
+    assert token_plots([attempt(observed=[alike("digits", count, total)])]) == []
+
+
+def divergence(*decades, mean=1e-4, limit=1e-2, passed=True):
+    values = [{"name": f"positions[kld from 1e{power:+03d}]", "value": count} for power, count in decades]
+    values += [{"name": "mean_kld", "value": mean, "limit": limit, "passed": passed}]
+    return attempt(cell=("gguf", "cpu", None), observed=values)
+
+
+def test_divergence_plot_counts_positions_by_power_of_ten():
+    (plot,) = kld_plots([divergence((-5, 3), (-4, 1))])
+    assert plot.title == "tiny-mvp, gguf, cpu"
+    assert plot.positions == 4
+    heights = {words: height for _, _, height, words in plot.shapes if height}
+    assert heights == {"3 positions from 1e-5 to 1e-4 nats": 100.0, "1 position from 1e-4 to 1e-3 nats": 50.0}
+    assert plot.marks == [("mean", 160.0, "before"), ("limit", 200.0, "after")]
+    assert plot.text == "4 positions, mean 0.0001 nats, limit 0.01 nats"
+
+
+@pytest.mark.parametrize(("value", "x"), [(0.0, 0), (1e-30, 0), (1e-12, 0), (1e-11, 20), (99.9, 280), (1e9, 280)])
+def test_a_divergence_beyond_the_axis_stands_at_its_end(value, x):
+    assert place(value) == pytest.approx(x, abs=0.1)
+
+
+def test_no_position_no_divergence_plot():
+    assert kld_plots([divergence(), divergence((-99, 4)), divergence((-5, -4)), attempt()]) == []
+
+
+def test_a_mean_that_is_no_number_is_not_drawn():
+    (plot,) = kld_plots([divergence((0, 1), mean="NaN", limit=None, passed=False)])
+    assert (plot.marks, plot.held) == ([], False)
+
+
 def test_all_pictures_are_in_the_page():
     entries = [
         drift_entry(nmse("model.layers.0.a.weight", 0.5, 1e-2, False), nmse("lm_head.weight", 0.0, 1e-2)),
         observed(1e-4, 1e-1, True),
         speed(12.0, "s1"),
+        divergence((-5, 3)),
+        attempt(observed=[alike("digits", 7, 14)]),
     ]
     text = report_html(entries, scored(entries))
-    for anchor in ("drift", "limits", "speed"):
+    for anchor in ("drift", "tokens", "divergence", "limits", "speed"):
         assert f'<section id="{anchor}"' in text
     assert "model.layers.0.a.weight: NMSE 0.5, limit 0.01" in text

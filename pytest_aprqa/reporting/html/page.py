@@ -30,8 +30,10 @@ from pytest_aprqa.reporting.gateway_words import category_points, gateway_word, 
 from pytest_aprqa.reporting.hostile_text import one_line
 from pytest_aprqa.reporting.html.browser_entries import browser_entries, script_json
 from pytest_aprqa.reporting.html.drift_map import drift_maps
+from pytest_aprqa.reporting.html.kld_plot import kld_plots
 from pytest_aprqa.reporting.html.limit_bars import limit_bars
 from pytest_aprqa.reporting.html.speed_bars import FIRST_TOKEN, speed_bars
+from pytest_aprqa.reporting.html.token_plot import token_plots
 from pytest_aprqa.reporting.matrix import matrices_of
 
 if TYPE_CHECKING:
@@ -107,6 +109,8 @@ def _values(evidence: Sequence[Evidence], facts: dict[str, Any] | None) -> dict[
         "skips": _skips(evidence),
         "drift": drift_maps(evidence),
         "drift_words": DRIFT_WORDS,
+        "tokens": token_plots(evidence),
+        "divergences": kld_plots(evidence),
         "limits": limit_bars(evidence),
         "speeds": speed_bars(evidence),
         "first_tokens": speed_bars(evidence, FIRST_TOKEN),
@@ -126,6 +130,8 @@ def _sections(values: Mapping[str, Any]) -> list[tuple[str, str]]:
         "matrix": ("Matrix", True),
         "gateways": ("Gateways", values["facts"]),
         "drift": ("Drift", values["drift"]),
+        "tokens": ("Tokens", values["tokens"]),
+        "divergence": ("Divergence", values["divergences"]),
         "limits": ("Limits", values["limits"]),
         "speed": ("Speed", values["speeds"] or values["first_tokens"]),
         "kills": ("Kill matrix", values["kills"]),

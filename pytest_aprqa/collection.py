@@ -45,6 +45,8 @@ SUITE_MODULES = (
     "pytest_aprqa.suite.test_configured_blocks",
 )
 BLOCK_ARGUMENT = BLOCK_MARK = "block"
+_NODES = pytest.StashKey[dict[Path, "PlaybookFile"]]()
+_CHECKS = pytest.StashKey[dict[str, Any]]()
 CHECKS_ENTRY_POINT = "pytest_aprqa.checks"
 
 
@@ -60,12 +62,16 @@ class PlaybookFile(pytest.Module):
 
     @classmethod
     def of(cls, parent: pytest.Collector, path: Path) -> PlaybookFile:
-        """Make the node; a file outside the root folder is identified by its name alone, so that ids stay readable."""
-        try:
-            path.relative_to(parent.config.rootpath)
-        except ValueError:
-            return cls.from_parent(parent, path=path, nodeid=path.name)
-        return cls.from_parent(parent, path=path)
+        """The node of a file below PARENT; a file outside the root folder is identified by its name alone.
+
+        pytest reads a folder again for each file named in it: without the memory, N files would make N x N nodes.
+        """
+        known = parent.stash.setdefault(_NODES, {})
+        if path not in known:
+            inside = path.is_relative_to(parent.config.rootpath)
+            node_id = None if inside else path.name  # None: pytest makes it from the path
+            known[path] = cls.from_parent(parent, path=path, nodeid=node_id)
+        return known[path]
 
     def _getobj(self) -> ModuleType:
         return checks_namespace(self.config)
@@ -78,11 +84,12 @@ class PlaybookFile(pytest.Module):
 
     def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
         """Load the playbook (a bad one is a collection error of one line), then collect the checks."""
+        from pytest_aprqa.collection_memory import pause_cycle_search, playbook_of
         from pytest_aprqa.playbooks.errors import PlaybookError
-        from pytest_aprqa.playbooks.loading import load_playbook
 
+        pause_cycle_search(self.config)
         try:
-            self.playbook = load_playbook(self.path)
+            self.playbook = playbook_of(self.config, self.path)
         except PlaybookError as error:
             raise self.CollectError(str(error)) from None
         from pytest_aprqa.options import option_or_ini
@@ -98,22 +105,38 @@ class PlaybookFile(pytest.Module):
         return super().collect()
 
 
+def file_of(item: pytest.Item) -> PlaybookFile | None:
+    """The playbook that an item belongs to. Asked several times for each item: the usual parent is tried first."""
+    parent = item.parent
+    return parent if isinstance(parent, PlaybookFile) else item.getparent(PlaybookFile)
+
+
 def checks_namespace(config: pytest.Config) -> ModuleType:
     """A fresh module object with the suite and the user's checks in it; later modules may not hide earlier names."""
     namespace = ModuleType("pytest_aprqa.suite.collected")
     namespace.__file__ = str(Path(__file__).parent / "suite" / "__init__.py")
+    if _CHECKS not in config.stash:
+        config.stash[_CHECKS] = _checks(config)
+    checks: dict[str, Any] = config.stash[_CHECKS]
+    vars(namespace).update(checks)
+    return namespace
+
+
+def _checks(config: pytest.Config) -> dict[str, Any]:
+    """Everything that the modules of checks define, by name."""
+    found: dict[str, Any] = {}
     for module in check_modules(config):
         for name, value in vars(module).items():
             if name.startswith("__"):
                 continue
-            existing = getattr(namespace, name, None)
+            existing = found.get(name)
             if name.startswith("test") and existing is not None and existing is not value:
                 raise pytest.UsageError(
                     f"check {name} of {module.__name__} hides the check of the same name in {existing.__module__};"
                     " rename it"
                 )
-            setattr(namespace, name, value)
-    return namespace
+            found[name] = value
+    return found
 
 
 def check_modules(config: pytest.Config) -> Iterator[ModuleType]:
@@ -174,7 +197,7 @@ def _import_file(path: Path, config: pytest.Config) -> ModuleType:
 
 def parametrize(metafunc: pytest.Metafunc) -> None:
     """Spread a check of a playbook over its targets."""
-    parent = metafunc.definition.getparent(PlaybookFile)
+    parent = file_of(metafunc.definition)
     if parent is None:
         return
     if BLOCK_ARGUMENT in metafunc.fixturenames:
@@ -194,7 +217,7 @@ def parametrize(metafunc: pytest.Metafunc) -> None:
 
 def drop_empty_blocks(items: list[pytest.Item]) -> None:
     """Without further blocks or conversions there is no item (pytest makes one for an empty parameter set)."""
-    items[:] = [item for item in items if item.getparent(PlaybookFile) is None or not _is_empty(item)]
+    items[:] = [item for item in items if file_of(item) is None or not _is_empty(item)]
 
 
 def _is_empty(item: pytest.Item) -> bool:
@@ -212,7 +235,7 @@ def check_marks(items: list[pytest.Item]) -> None:
     from pytest_aprqa.marks import MarkError, claim_of
 
     for item in items:
-        if item.getparent(PlaybookFile) is not None:
+        if file_of(item) is not None:
             try:
                 claim_of(item)
             except MarkError as error:
@@ -230,7 +253,7 @@ def order_items(items: list[pytest.Item]) -> None:
     positions: dict[int, tuple[Any, ...]] = {}
     playbooks: dict[Path, int] = {}
     for index, item in enumerate(items):
-        file = item.getparent(PlaybookFile)
+        file = file_of(item)
         if file is None:
             positions[id(item)] = (-1, 0, 0, index)
             continue

@@ -135,6 +135,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     parametrize(metafunc)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    """Collect; what collecting playbooks pauses goes on afterwards, however it ended."""
+    from pytest_aprqa.collection_memory import collection_ends, collection_starts
+
+    collection_starts(session.config)
+    try:
+        return (yield)
+    finally:
+        collection_ends(session.config)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Keep items that share an engine together; with `--depth`, only comparisons, cheapest first."""

@@ -74,13 +74,13 @@ def check_before_run(config: pytest.Config, recorder: Recorder) -> None:
 
 def _check_one(config: pytest.Config, path: Path) -> list[str]:
     """Load one playbook and locate its model; lines for the report header."""
+    from pytest_aprqa.collection_memory import playbook_of
     from pytest_aprqa.model_under_test import ModelUnderTest
     from pytest_aprqa.models.errors import ModelError
     from pytest_aprqa.playbooks.errors import PlaybookError
-    from pytest_aprqa.playbooks.loading import load_playbook
 
     try:
-        playbook = load_playbook(path)
+        playbook = playbook_of(config, path)
         settings = resolve_settings(config, playbook)
         lines = [f"playbook: {path}", *(f"warning: {warning}" for warning in playbook.warnings)]
         if not config.option.collectonly:

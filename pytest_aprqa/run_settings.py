@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from pytest_aprqa.options import OPTIONS, given, option_or_ini
 
 if TYPE_CHECKING:
-    import pytest
-
     from pytest_aprqa.engines.plugins import EnginePlugin
     from pytest_aprqa.playbooks.playbook import Playbook
 
 # Range of a time limit, spec of `test_matrix.timeout_ms`.
 TIMEOUT_MS_LIMITS = (1000, 600_000)
+_PLUGINS = pytest.StashKey[tuple["EnginePlugin", ...]]()
 
 
 class SettingsError(ValueError):
@@ -63,7 +64,7 @@ def resolve_settings(config: pytest.Config, playbook: Playbook | None) -> RunSet
     policy = value("--failure-policy", playbook.failure_policy if playbook else None)
     try:
         policy = FailurePolicy.parse(str(getattr(policy, "value", policy))).value
-        tier = value("--tier", playbook.metadata.get("tier") if playbook else None)
+        tier = value("--tier", playbook.tier if playbook else None)
         tier = parse_tier(str(tier)).name if tier is not None else None
     except ValueError as error:
         raise SettingsError(str(error)) from None
@@ -88,7 +89,13 @@ def resolve_settings(config: pytest.Config, playbook: Playbook | None) -> RunSet
 
 
 def engine_plugins(config: pytest.Config) -> tuple[EnginePlugin, ...]:
-    """Engines that the hook and entry points add, in this order. SettingsError where one does not load."""
+    """Engines that the hook and entry points add, in this order; asked once. SettingsError where one does not load."""
+    if _PLUGINS not in config.stash:
+        config.stash[_PLUGINS] = _load_plugins(config)
+    return config.stash[_PLUGINS]
+
+
+def _load_plugins(config: pytest.Config) -> tuple[EnginePlugin, ...]:
     from importlib.metadata import entry_points
 
     from pytest_aprqa.engines.plugins import ENTRY_POINT

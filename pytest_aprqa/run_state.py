@@ -54,12 +54,12 @@ class RunState:
 
     def remember_selection(self, items: list[pytest.Item]) -> None:
         """Know, after deselection, which scenarios each cell must answer and where each item stands in the order."""
-        from pytest_aprqa.collection import PlaybookFile, target_of
+        from pytest_aprqa.collection import file_of, target_of
 
         self.order = {item.nodeid: index for index, item in enumerate(items)}
         needed: dict[tuple[Path, str, str], None] = {}
         for item in items:
-            target, file = target_of(item), item.getparent(PlaybookFile)
+            target, file = target_of(item), file_of(item)
             if file is None or target is None:
                 continue
             if target.format and target.backend and "engine" in getattr(item, "fixturenames", ()):

@@ -24,6 +24,7 @@ from pytest_aprqa.playbooks.playbook import (
 )
 from pytest_aprqa.playbooks.policies import FailurePolicy
 from pytest_aprqa.playbooks.size_categories import category_from_name
+from pytest_aprqa.playbooks.tiers import declared_tier
 from pytest_aprqa.playbooks.validation import check
 
 GATES = ("g1_model_loads", "g2_basic_inference", "g3_no_crashes", "g4_output_quality")
@@ -45,6 +46,7 @@ def load_playbook(path: Path) -> Playbook:
     profile = data.get("profile_ci")
     invariants = data.get("contract_tests", {}).get("invariants", INVARIANTS)
     blocks = configured_blocks(document)
+    _refuse_unknown_tier(document)
     warnings += _inconsistencies(document, matrix)
     return Playbook(
         name=data["name"],
@@ -63,6 +65,18 @@ def load_playbook(path: Path) -> Playbook:
         metadata=data.get("metadata", {}),
         warnings=tuple(warnings),
     )
+
+
+def _refuse_unknown_tier(document: Document) -> None:
+    """`metadata` is free, but its tier decides the score that passes."""
+    word = document.data.get("metadata", {}).get("tier")
+    if word is None:
+        return
+    try:
+        declared_tier(str(word))
+    except ValueError as error:
+        problem, _, advice = str(error).partition(". ")
+        raise document.error(("metadata", "tier"), problem, advice=advice) from None
 
 
 def _model(document: Document, section: dict[str, Any]) -> ModelSection:

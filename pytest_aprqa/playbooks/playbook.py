@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_aprqa.playbooks.policies import FailurePolicy
+from pytest_aprqa.playbooks.tiers import declared_tier
 
 FORMATS = ("gguf", "safetensors", "apr")
 MODALITIES = ("run", "chat", "serve")
@@ -88,6 +89,12 @@ class Playbook:
     blocks: Mapping[str, Any]  # configured blocks that no field above holds, by key path; switched-off ones left out
     metadata: Mapping[str, Any]
     warnings: tuple[str, ...]  # one line each: unknown keys, prompts that no scenario uses, ...
+
+    @property
+    def tier(self) -> str | None:
+        """The tier that `metadata.tier` declares, by its name in the table of tiers; None where it declares none."""
+        word = self.metadata.get("tier")
+        return None if word is None else declared_tier(str(word)).name
 
     @property
     def stem(self) -> str:

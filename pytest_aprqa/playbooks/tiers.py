@@ -44,6 +44,8 @@ TIERS: tuple[Tier, ...] = (
 DEFAULT_TIER = "quick"
 # Words of other documents; `full` is deep there, and a user should be told so.
 ALIASES = {"full": "deep"}
+# Words that end the names of playbooks (section 6 of their specification) and stand in `metadata.tier`.
+DECLARED = {"ci": "quick", "nightly": "standard", "release": "deep"}
 
 
 def parse_tier(text: str) -> Tier:
@@ -53,3 +55,12 @@ def parse_tier(text: str) -> Tier:
         if tier.name == ALIASES.get(word, word):
             return tier
     raise ValueError(f"Unknown tier: {text}. Use: {', '.join(tier.name for tier in TIERS)}")
+
+
+def declared_tier(word: str) -> Tier:
+    """The tier by which a playbook that declares WORD in `metadata.tier` is judged. ValueError names all words."""
+    try:
+        return parse_tier(DECLARED.get(word.strip().lower(), word))
+    except ValueError:
+        words = [tier.name for tier in TIERS] + sorted({*ALIASES, *DECLARED})
+        raise ValueError(f"Unknown tier: {word}. Use: {', '.join(words)}") from None

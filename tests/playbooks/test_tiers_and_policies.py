@@ -2,6 +2,7 @@
 
 import pytest
 
+from pytest_aprqa.playbooks.errors import PlaybookError
 from pytest_aprqa.playbooks.policies import FailurePolicy
 from pytest_aprqa.playbooks.settings import resolve
 from pytest_aprqa.playbooks.size_categories import CATEGORIES, billions_in_name, category_from_name, category_of
@@ -26,6 +27,20 @@ class TestTiers:
     def test_unknown_tier(self, text):
         with pytest.raises(ValueError, match=f"Unknown tier: {text}. Use: smoke, mvp, quick, standard, deep"):
             parse_tier(text)
+
+    @pytest.mark.parametrize(
+        ("word", "name"),
+        [("mvp", "mvp"), ("ci", "quick"), ("full", "deep"), ("nightly", "standard"), ("Release", "deep")],
+    )
+    def test_word_that_a_playbook_declares(self, tmp_path, word, name):
+        assert load_data(tmp_path, changed({"metadata.tier": word})).tier == name
+
+    def test_a_playbook_may_declare_none_but_not_an_unknown_one(self, tmp_path):
+        assert load_data(tmp_path, changed({"metadata.author": "x"})).tier is None
+        with pytest.raises(PlaybookError, match=r":\d+:\d+: metadata.tier: Unknown tier: gold; Use: smoke, .* release"):
+            load_data(tmp_path, changed({"metadata.tier": "gold"}))
+        with pytest.raises(ValueError, match="Unknown tier: ci"):
+            parse_tier("ci")
 
     @pytest.mark.parametrize(
         ("name", "kept"), [("smoke", 3), ("mvp", 18), ("quick", 180), ("standard", 450), ("deep", 1800)]

@@ -22,6 +22,10 @@ FAILED, USAGE, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 
 # name -> (module, what `aprqa --help` says)
 COMMANDS: dict[str, tuple[str, str]] = {
+    "bootstrap": (
+        "pytest_aprqa.cli.bootstrap",
+        "Write a first playbook of a model from its config.json or a contract.",
+    ),
     "certify": ("pytest_aprqa.cli.certify", "Run the playbooks of models, a family or all, and update the registry."),
     "check": ("pytest_aprqa.cli.check", "Try to refute that a file is the model of a SafeTensors folder."),
     "compare": ("pytest_aprqa.cli.compare", "Compare two runs: what got better, what got worse."),

@@ -22,6 +22,16 @@ _FAMILIES = {
 }  # fmt: skip
 
 
+def family_constraints(family: str) -> str | None:
+    """Key of the table of constraints for a family of the registry, None for one that it does not know."""
+    return _FAMILIES.get(family)
+
+
+def known_families() -> list[str]:
+    """Families of the registry that have constraints."""
+    return list(_FAMILIES)
+
+
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
     """One row of models.csv."""

@@ -6,11 +6,13 @@ What it writes is a playbook like any other: read by people, reviewed, committed
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
+from pytest_aprqa.playbooks.blocks import DIFFERENTIAL_DEFAULTS
 from pytest_aprqa.playbooks.facts import ModelFacts, PlaybookFacts
 from pytest_aprqa.playbooks.kernel_profiles import KernelProfile, ProfilePrompt, kernel_profile
 from pytest_aprqa.playbooks.size_categories import category_from_name
@@ -39,22 +41,41 @@ INSTRUCTIONS = (
 )
 
 
-def playbook_text(facts: PlaybookFacts, model: ModelFacts, *, schema: str | None = None) -> str:
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What a playbook of a model that is not in the fact tables states otherwise than those written from them."""
+
+    profile: KernelProfile
+    tier: str
+    version: str
+    assertions: Mapping[str, float]  # of profile_ci; empty: no such block
+    format_validation: bool
+
+
+def playbook_text(
+    facts: PlaybookFacts, model: ModelFacts, *, schema: str | None = None, wishes: Wishes | None = None
+) -> str:
     """The text of one playbook. `schema`: path or address for editors that check YAML as it is typed."""
-    family = model.constraints or DEFAULT_FAMILY
-    profile = kernel_profile(family)
-    prompts = _prompts(facts, profile, base_model="chat" not in facts.modalities and facts.scenario_count == 1)
+    family = wishes.profile.family if wishes else model.constraints or DEFAULT_FAMILY
+    profile = wishes.profile if wishes else kernel_profile(family)
+    continues = "chat" not in facts.modalities and facts.scenario_count == 1 and wishes is None
+    prompts = _prompts(facts, profile, base_model=continues)
     size = facts.size_category or model.size_category or category_from_name(facts.hf_repo) or "auto"
     cells = len(facts.formats) * len(facts.backends) * len(facts.modalities)
-    tier = _tier(facts)
-    known = "" if model.constraints else " (not in the table of families; prompts are the general ones)"
+    tier = wishes.tier if wishes else _tier(facts)
+    known = "" if model.constraints or wishes else " (not in the table of families; prompts are the general ones)"
     head = [
         f"# {facts.hf_repo}: {cells} cells, {facts.scenario_count} scenarios in each.",
         f"# Prompts for family {family}{known}: {', '.join(profile.operations)}.",
     ]
+    if wishes:
+        head.append(f"# {len(prompts)} prompts. Written by aprqa bootstrap; read it, then lock it.")
     if schema:
         head.insert(0, SCHEMA_LINE.format(schema=schema))
-    sections = _sections(facts, model, family, profile, prompts, size, tier)
+    stated = profile.family if wishes or model.constraints else None
+    sections = _sections(facts, model, stated, profile, prompts, size, tier)
+    if wishes:
+        sections = _as_wished(sections, wishes, facts)
     body = [_yaml(part) for part in sections]
     return "\n".join(head) + "\n" + "\n".join(body)
 
@@ -84,7 +105,7 @@ def _prompts(facts: PlaybookFacts, profile: KernelProfile, *, base_model: bool) 
 def _sections(
     facts: PlaybookFacts,
     model: ModelFacts,
-    family: str,
+    family: str | None,
     profile: KernelProfile,
     prompts: Sequence[ProfilePrompt],
     size: str,
@@ -96,7 +117,7 @@ def _sections(
             "version": "2.0.0",
             "description": f"Qualifies {facts.hf_repo} ({model.parameters}), tier {tier}.",
         },
-        {"model": _model(facts, model, size)},
+        {"model": _model(facts, family, size)},
         {
             "test_matrix": {
                 "modalities": list(facts.modalities),
@@ -115,7 +136,7 @@ def _sections(
         *([{"profile_ci": _profile(facts, size)}] if tier in ("mvp", "deep", "full") else []),
         {
             "kernel_profile": {
-                "family": family,
+                "family": profile.family,
                 "kernel_ops": list(profile.operations),
                 "prompt_count": len(prompts),
                 "long_context": profile.long_context,
@@ -125,13 +146,28 @@ def _sections(
     ]
 
 
-def _model(facts: PlaybookFacts, model: ModelFacts, size: str) -> dict[str, Any]:
+def _as_wished(sections: list[dict[str, Any]], wishes: Wishes, facts: PlaybookFacts) -> list[dict[str, Any]]:
+    """The sections with the version of WISHES, and its blocks before the profile of operations."""
+    sections[0]["version"] = wishes.version
+    kept = [section for section in sections if "profile_ci" not in section]
+    blocks: list[dict[str, Any]] = []
+    if wishes.format_validation:
+        checks = list(DIFFERENTIAL_DEFAULTS["format_validation"]["checks"])
+        blocks.append({"differential_tests": {"format_validation": {"enabled": True, "checks": checks}}})
+    if wishes.assertions:
+        profile = _profile(facts, "") | {"assertions": dict(wishes.assertions)}
+        blocks.append({"profile_ci": profile})
+    place = next(number for number, section in enumerate(kept) if "kernel_profile" in section)
+    return kept[:place] + blocks + kept[place:]
+
+
+def _model(facts: PlaybookFacts, family: str | None, size: str) -> dict[str, Any]:
     section: dict[str, Any] = {"hf_repo": facts.hf_repo, "formats": list(facts.formats)}
     if facts.quantizations:
         section["quantizations"] = list(facts.quantizations)
     section["size_category"] = size
-    if facts.size_variant and model.constraints:
-        section |= {"family": model.constraints, "size_variant": facts.size_variant}
+    if facts.size_variant and family:
+        section |= {"family": family, "size_variant": facts.size_variant}
     return section | {f"expected_{name}": value for name, value in facts.dimensions.items()}
 
 

@@ -107,7 +107,11 @@ def kernel_profile(family: str, *, max_positions: int | None = None) -> KernelPr
 
     KeyError for a family that is not in the table.
     """
-    facts = FAMILY_TABLE[family]
+    return profile_of(FAMILY_TABLE[family], max_positions=max_positions)
+
+
+def profile_of(facts: Family, *, max_positions: int | None = None) -> KernelProfile:
+    """The profile of constraints that need not be in the table, as a contract gives them."""
     positions = max_positions or max(facts.positions, default=DEFAULT_POSITIONS)
     long_context = facts.position == "rope" and positions > LONG_FROM
     attention, prompts = _ATTENTION.get(facts.attention, _ATTENTION["mha"])
@@ -115,7 +119,7 @@ def kernel_profile(family: str, *, max_positions: int | None = None) -> KernelPr
         prompts += _ROPE
     if facts.bias:
         prompts += _BIAS
-    return KernelProfile(family, _operations(facts, attention), prompts + _ALWAYS, long_context)
+    return KernelProfile(facts.name, _operations(facts, attention), prompts + _ALWAYS, long_context)
 
 
 def _operations(facts: Family, attention: str) -> tuple[str, ...]:

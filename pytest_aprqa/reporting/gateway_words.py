@@ -19,6 +19,21 @@ def category_points(facts: dict[str, Any]) -> list[tuple[str, int, int]]:
     return [(name, points.get(name, 0), maximum) for name, maximum in MAXIMA.items()]
 
 
+def without_evidence(facts: dict[str, Any]) -> list[str]:
+    """Categories, gateways and P0 checks of which nothing ran, in this order."""
+    gateways = [gateway["id"] for gateway in facts["gateways"] if gateway_word(gateway) == "not evaluated"]
+    return unevaluated_categories(facts) + gateways + [str(gate) for gate in facts.get("not_evaluated_gates") or []]
+
+
+SAID_ELSEWHERE = ("gateway ", "no evidence for ")
+
+
+def verdict_reasons(facts: dict[str, Any]) -> list[str]:
+    """Why the status is what it is, beyond failed gateways and missing evidence, which reports show on their own."""
+    reasons = [str(reason) for reason in facts.get("status_reasons") or []]
+    return [reason for reason in reasons if not reason.startswith(SAID_ELSEWHERE)]
+
+
 def unevaluated_categories(facts: dict[str, Any]) -> list[str]:
     """Categories without any evidence that ran, upper-case, in the fixed order."""
     evaluated = facts.get("categories_evaluated")

@@ -24,7 +24,13 @@ from pytest_aprqa.reporting.attempts import (
     severity_of,
     verdict_word,
 )
-from pytest_aprqa.reporting.gateway_words import category_points, gateway_word, unevaluated_categories
+from pytest_aprqa.reporting.gateway_words import (
+    category_points,
+    gateway_word,
+    unevaluated_categories,
+    verdict_reasons,
+    without_evidence,
+)
 from pytest_aprqa.reporting.hostile_text import markdown_block, markdown_code, markdown_text
 from pytest_aprqa.reporting.matrix import matrices_of
 from pytest_aprqa.scoring.categories import category_of
@@ -82,8 +88,9 @@ def _summary(evidence: Sequence[Evidence], facts: dict[str, Any] | None, analysi
             f" grade {markdown_text(str(facts['grade']))})",
             f"- **Status:** {markdown_text(str(facts['status']))}",
         ]
+        lines += [f"- **Because:** {markdown_text(reason)}" for reason in verdict_reasons(facts)]
         if facts.get("incomplete"):
-            missing = ", ".join(unevaluated_categories(facts)) or "a gateway"
+            missing = ", ".join(without_evidence(facts)) or "a gateway"
             lines.append(f"- **Incomplete:** no evidence for {missing}; not run is not proven")
         if not facts["gateways_passed"]:
             lines.append(f"- **Without the gateways:** {facts.get('ungated_raw')}/1000")

@@ -22,7 +22,13 @@ from pytest_aprqa.reporting.attempts import (
     outcome_of,
     severity_of,
 )
-from pytest_aprqa.reporting.gateway_words import category_points, gateway_word, unevaluated_categories
+from pytest_aprqa.reporting.gateway_words import (
+    category_points,
+    gateway_word,
+    unevaluated_categories,
+    verdict_reasons,
+    without_evidence,
+)
 from pytest_aprqa.reporting.hostile_text import columns, fitted, for_terminal
 from pytest_aprqa.reporting.matrix import CellResult, Matrix, Row, matrices_of
 
@@ -119,14 +125,11 @@ def _verdict(page: _Page, evidence: Sequence[Evidence], facts: dict[str, Any]) -
     ungated = facts.get("ungated_raw")
     if not facts["gateways_passed"] and ungated and ungated != facts["raw_score"]:
         page.add(f"the gateways set the score to 0; without them it would be {ungated}", CAUTION)
+    for reason in verdict_reasons(facts):
+        page.labelled("because", page.clean(reason), BAD if facts.get("refuted") else CAUTION, rows=2)
     if facts.get("incomplete"):
-        missing = _unevaluated(facts)
+        missing = without_evidence(facts)
         page.add("incomplete: no evidence for " + (", ".join(missing) or "a part of the score"), CAUTION)
-
-
-def _unevaluated(facts: dict[str, Any]) -> list[str]:
-    gateways = [gateway["id"] for gateway in facts["gateways"] if gateway_word(gateway) == "not evaluated"]
-    return unevaluated_categories(facts) + gateways
 
 
 def _matrix(page: _Page, matrix: Matrix, *, named: bool) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,7 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: install it, or name it in the variable CHROMIUM"),
 ]
-MANY = 10_000
+MANY, PAGE = 10_000, 50
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +65,15 @@ def full_run():
         *small_run(),
         attempt("Falsified", observed=values, cell=("gguf", None, None), check="test_values_are_preserved"),
         attempt(
+            cell=("gguf", "cpu", None),
+            check="test_logits_are_the_sources",
+            observed=[
+                {"name": "mean_kld", "value": 2e-5, "limit": 1e-2, "unit": "nats", "passed": True},
+                *({"name": f"positions[kld from 1e{n:+03d}]", "value": 4 - abs(n + 5)} for n in range(-8, -2)),
+                {"name": "texts_alike[digits]", "value": 7, "limit": 14, "passed": False},
+            ],
+        ),
+        attempt(
             metrics=speeds, observed=[{"name": "kld", "value": 1e-4, "limit": 1e-2, "unit": "nats", "passed": True}]
         ),
     ]
@@ -83,7 +91,7 @@ def rows(page):
 
 def test_a_failure_is_found_by_outcome_search_and_matrix(open_page):
     page = open_page(full_run())
-    assert page.locator("#found").inner_text() == "6 entries"
+    assert page.locator("#found").inner_text() == "7 entries"
     page.select_option("#by-outcome", "Crashed")
     assert rows(page).count() == 1
     page.click("button[type=reset]")
@@ -91,7 +99,7 @@ def test_a_failure_is_found_by_outcome_search_and_matrix(open_page):
     playwright.expect(page.locator("#found")).to_contain_text("1 of")
     page.click("button[type=reset]")
     page.click(".matrix td.falsified a")
-    assert page.locator("#found").inner_text() == "2 of 6 entries"
+    assert page.locator("#found").inner_text() == "2 of 7 entries"
     assert set(page.locator("#entries tbody td:first-child").all_inner_texts()) == {"Falsified"}
 
 
@@ -108,6 +116,30 @@ def test_an_entry_opens_and_closes_by_keyboard(open_page):
     assert "convert the model again" in page.locator(".detail").inner_text()
     page.keyboard.press("Escape")
     assert page.locator(".detail").count() == 0
+
+
+def test_arrows_walk_over_the_entries_and_pages_keep_the_focus(open_page):
+    page = open_page([attempt(check=f"check_{number:03d}") for number in range(PAGE + 10)])
+    focused = "document.activeElement.textContent"
+    page.locator("#entries tbody button").first.focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowUp")
+    assert page.evaluate(focused).startswith("check_001")
+    page.keyboard.press("n")
+    assert page.evaluate(focused).startswith("check_050")
+    page.keyboard.press("p")
+    page.keyboard.press("ArrowUp")
+    assert page.evaluate(focused).startswith("check_000")
+
+
+def test_every_control_is_reached_by_the_tab_key(open_page):
+    page = open_page(full_run(), KILLS)
+    reached = set()
+    for _ in range(120):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.id || document.activeElement.className"))
+    assert {"skip-link", "search", "by-outcome", "by-gate", "by-severity"} <= reached
 
 
 def test_hostile_text_is_shown_and_does_nothing(open_page):
@@ -133,25 +165,57 @@ def test_injected_script_is_stopped_by_the_policy(browser, tmp_path):
     page.close()
 
 
+def test_markup_made_by_a_script_is_stopped_by_the_policy(browser, tmp_path):
+    """Trusted types: not even our own script can turn text into markup."""
+    file = tmp_path / "report.html"
+    file.write_text(report_html(small_run(), scored(small_run())), encoding="utf-8")
+    page = browser.new_page()
+    page.goto(file.as_uri())
+    refusal = page.evaluate(
+        "() => { try { document.body.innerHTML = '<b>x</b>'; return 'done'; } catch (error) { return error.name; } }"
+    )
+    assert refusal == "TypeError"
+    page.close()
+
+
+FILTER_TIMES = """(fills) => {
+  const box = document.getElementById('by-outcome'), search = document.getElementById('search');
+  const timed = ([words, outcome]) => {
+    search.value = words; box.value = outcome;
+    const start = performance.now();
+    box.dispatchEvent(new Event('change'));
+    document.body.offsetHeight;  // the layout is part of the answer
+    return performance.now() - start;
+  };
+  const median = (values) => values.sort((a, b) => a - b)[Math.floor(values.length / 2)];
+  for (let warm = 0; warm < 5; warm += 1) for (const fill of fills) timed(fill);
+  const times = fills.map(() => []);
+  for (let turn = 0; turn < 15; turn += 1) fills.forEach((fill, at) => times[at].push(timed(fill)));
+  return times.map(median);
+}"""
+
+
 def test_ten_thousand_entries_filter_without_lag(open_page):
     entries = [attempt(output=f"answer {number} " + "word " * 20) for number in range(MANY)]
     entries[7_777] = attempt("Falsified", reason="the needle")
     page = open_page(entries)
-    started = time.perf_counter()
+    assert rows(page).count() == PAGE
     page.fill("#search", "needle")
     playwright.expect(page.locator("#found")).to_contain_text("1 of")
-    seconds = time.perf_counter() - started
     assert rows(page).count() == 1
-    work = page.evaluate(
-        """() => { const box = document.getElementById('by-outcome'); const start = performance.now();
-        box.value = 'Falsified'; box.dispatchEvent(new Event('change')); return performance.now() - start; }"""
-    )
-    assert work < 1000 * max(1.0, seconds), "a filter takes longer than a person waits"
     page.click("button[type=reset]")
-    page.keyboard.press("Tab")
-    assert page.locator("#page").inner_text() == f"Page 1 of {MANY // 50}"
+    assert page.locator("#page").inner_text() == f"Page 1 of {MANY // PAGE}"
     page.click("#next")
-    assert page.locator("#page").inner_text() == f"Page 2 of {MANY // 50}"
+    assert page.locator("#page").inner_text() == f"Page 2 of {MANY // PAGE}"
+    assert rows(page).count() == PAGE
+    # A list of 200 entries drawn without any filter is what nobody calls slow; the budget is a multiple of it.
+    small = open_page(entries[:200]).evaluate(FILTER_TIMES, [["", ""]])[0]
+    empty, words, field, both = page.evaluate(
+        FILTER_TIMES, [["", ""], ["needle", ""], ["", "Falsified"], ["word answer 99", "Corroborated"]]
+    )
+    print(f"200 entries {small:.2f} ms; 10,000: {empty:.2f}, {words:.2f}, {field:.2f}, {both:.2f} ms")
+    assert empty <= 3 * small
+    assert max(words, field, both) <= 3 * empty, "a filter of 10,000 entries costs more than three empty ones"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -173,7 +237,7 @@ def test_without_javascript_the_verdict_is_still_there(open_page):
 
 def test_pictures_have_a_size_and_print_has_no_controls(open_page):
     page = open_page(full_run(), KILLS)
-    for selector in ("#drift td.h5", "#limits svg.bar", "#speed svg.bar"):
+    for selector in ("#drift td.h5", "#tokens svg.bar", "#divergence svg", "#limits svg.bar", "#speed svg.bar"):
         box = page.locator(selector).first.bounding_box()
         assert box["width"] > 20
         assert box["height"] > 8

@@ -116,7 +116,20 @@
     document.getElementById("next").disabled = page === pages - 1;
   };
 
-  const turn = (step) => { page += step; draw(); };
+  const turn = (step) => {
+    const inside = body.contains(document.activeElement);
+    page += step;
+    draw();
+    if (inside && body.querySelector("button")) body.querySelector("button").focus();
+  };
+
+  const walk = (step) => {
+    const buttons = Array.from(body.querySelectorAll("button"));
+    const at = buttons.indexOf(document.activeElement);
+    const next = buttons[at + step];
+    if (at >= 0 && next) next.focus();
+    return at >= 0;
+  };
 
   const clear = () => {
     for (const name of Object.keys(extra)) delete extra[name];
@@ -153,7 +166,9 @@
     if (event.key === "/" && !typing) { event.preventDefault(); search.focus(); }
     else if (event.key === "n" && !typing) turn(1);
     else if (event.key === "p" && !typing) turn(-1);
-    else if (event.key === "Escape") {
+    else if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+      if (walk(event.key === "ArrowDown" ? 1 : -1)) event.preventDefault();
+    } else if (event.key === "Escape") {
       for (const button of body.querySelectorAll('button[aria-expanded="true"]')) {
         button.click();
         button.focus();

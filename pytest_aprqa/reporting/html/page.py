@@ -26,7 +26,13 @@ from pytest_aprqa.reporting.attempts import (
     scenario_field,
     severity_of,
 )
-from pytest_aprqa.reporting.gateway_words import category_points, gateway_word, unevaluated_categories
+from pytest_aprqa.reporting.gateway_words import (
+    category_points,
+    gateway_word,
+    unevaluated_categories,
+    verdict_reasons,
+    without_evidence,
+)
 from pytest_aprqa.reporting.hostile_text import one_line
 from pytest_aprqa.reporting.html.browser_entries import browser_entries, script_json
 from pytest_aprqa.reporting.html.drift_map import drift_maps
@@ -91,7 +97,6 @@ def report_html(
 def _values(evidence: Sequence[Evidence], facts: dict[str, Any] | None) -> dict[str, Any]:
     failures = by_cause(evidence)
     missing = unevaluated_categories(facts) if facts else []
-    gateways = [g["id"] for g in facts["gateways"] if gateway_word(g) == "not evaluated"] if facts else []
     status = str(facts["status"]) if facts else "NOT QUALIFIED"
     return {
         "facts": facts,
@@ -99,7 +104,8 @@ def _values(evidence: Sequence[Evidence], facts: dict[str, Any] | None) -> dict[
         "status": status,
         "status_class": STATUS_CLASSES.get(status, "caution" if facts else "bad"),
         "counts": counts_of(evidence),
-        "missing": missing + gateways if facts and facts.get("incomplete") else [],
+        "missing": without_evidence(facts) if facts and facts.get("incomplete") else [],
+        "because": verdict_reasons(facts) if facts else [],
         "unevaluated": missing,
         "categories": category_points(facts) if facts else [],
         "first": _failure(failures[0]) if failures else None,

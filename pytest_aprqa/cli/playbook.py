@@ -6,6 +6,9 @@ from pathlib import Path
 
 import click
 
+# Where the playbooks of this repository find their schema: in the folder above them.
+SCHEMA_BESIDE = "../playbook.schema.json"
+
 
 @click.group()
 def command() -> None:
@@ -33,7 +36,7 @@ def check(paths: tuple[Path, ...]) -> int:
             playbook = load_playbook(file)
         except PlaybookError as error:
             wrong += 1
-            for line in str(error).splitlines():
+            for line in error.faults:
                 click.secho(for_terminal(line), fg="red")
             continue
         for warning in playbook.warnings:
@@ -50,32 +53,43 @@ def check(paths: tuple[Path, ...]) -> int:
     help="Folder of the fact tables; default: the packaged ones.",
 )
 @click.option(
+    "--schema",
+    default=SCHEMA_BESIDE,
+    show_default=True,
+    help="What the first line of each playbook names for editors: an address, or a path from FOLDER, also written.",
+)
+@click.option(
     "--check", "only_check", is_flag=True, help="Write nothing; exit code 1 when a file differs from the facts."
 )
-def write(folder: Path, facts: Path | None, only_check: bool) -> int:
+def write(folder: Path, facts: Path | None, schema: str, only_check: bool) -> int:
     """Write the playbooks of all known models into FOLDER (playbooks.csv and models.csv hold the facts)."""
     from pytest_aprqa.models.bundled import bundled_folder
     from pytest_aprqa.playbooks.facts import read_models, read_playbook_facts
     from pytest_aprqa.playbooks.generator import playbook_text
+    from pytest_aprqa.playbooks.validation import SCHEMA_PATH
 
     tables = facts or bundled_folder() / "playbooks" / "facts"
     models = read_models(tables / "models.csv")
-    differing = []
+    texts: dict[Path, str] = {}
     rows = read_playbook_facts(tables / "playbooks.csv")
     for row in rows:
         if row.hf_repo not in models:
             raise click.ClickException(f"{tables / 'playbooks.csv'}: {row.file}: {row.hf_repo} is not in models.csv")
-        text = playbook_text(row, models[row.hf_repo])
-        path = folder / row.file
-        if path.is_file() and path.read_text(encoding="utf-8") == text:
-            continue
-        differing.append(row.file)
-        if not only_check:
-            folder.mkdir(parents=True, exist_ok=True)
+        texts[folder / row.file] = playbook_text(row, models[row.hf_repo], schema=schema)
+    if "://" not in schema:
+        texts[folder / schema] = SCHEMA_PATH.read_text(encoding="utf-8")
+    differing = [path.name for path, text in texts.items() if not _holds(path, text)]
+    for path, text in texts.items():
+        if not only_check and path.name in differing:
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
     if only_check and differing:
         raise click.ClickException(
-            f"{folder}: {len(differing)} playbooks differ from the facts: {', '.join(differing[:5])}"
+            f"{folder}: {len(differing)} files differ from the facts: {', '.join(differing[:5])}"
         )
-    click.echo(f"{len(rows)} playbooks, {len(differing)} written")
+    click.echo(f"{len(rows)} playbooks, {len(differing)} files written")
     return 0
+
+
+def _holds(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_text(encoding="utf-8") == text

@@ -60,6 +60,7 @@ class PlaybookError(ValueError):
         advice: str | None = None,
         others: Sequence[str] = (),
         places: Sequence[str] = (),
+        faults: Sequence[str] = (),
     ) -> None:
         self.path = fspath(path)
         self.problem = problem
@@ -70,6 +71,7 @@ class PlaybookError(ValueError):
         self.advice = advice
         self.others = list(others)
         self.places = list(places)
+        self._faults = list(faults)
         super().__init__(self._text())
 
     def _text(self) -> str:
@@ -92,7 +94,13 @@ class PlaybookError(ValueError):
             found=self.found,
             advice=self.advice,
             others=[f"line {other.line}: {other.fault}" for other in others],
+            faults=[str(self), *(str(other) for other in others)],
         )
+
+    @property
+    def faults(self) -> list[str]:
+        """Every fault of the file as a line of its own, `path:line:column: ...`, in file order."""
+        return self._faults or [str(self)]
 
     @property
     def fault(self) -> str:

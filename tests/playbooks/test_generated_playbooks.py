@@ -33,7 +33,7 @@ def test_there_are_117_playbooks_for_92_models():
 @pytest.mark.parametrize("facts", FACTS, ids=[facts.stem for facts in FACTS])
 def test_committed_playbook_is_what_its_facts_say(facts, loaded):
     text = (PLAYBOOKS / "models" / facts.file).read_text(encoding="utf-8")
-    assert text == playbook_text(facts, MODELS[facts.hf_repo])
+    assert text == playbook_text(facts, MODELS[facts.hf_repo], schema="../playbook.schema.json")
     playbook = loaded[facts.file]
     assert not playbook.warnings
     assert playbook.model.hf_repo == facts.hf_repo

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy
 
+from pytest_aprqa.numerics.row_divergence import RowDivergence, joined, row_divergence, rows_of_a_piece
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_ROWS = 64  # of logits in float64 at once
-SMALLEST_DECADE, LARGEST_DECADE = -12, 1  # of the histogram: below is rounding of float32 logits, above is anything
+SMALLEST_DECADE, LARGEST_DECADE = -8, 1  # of the histogram: below is rounding of float32 logits, above is anything
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,37 +83,48 @@ class LogitDistance:
 
 def compare_logits(
     triples: Iterable[tuple[Sequence[int], NDArray[numpy.float32], NDArray[numpy.float32]]],
+    *,
+    first: int = 0,
+    threads: int | None = None,
 ) -> LogitDistance:
-    """(ids, reference logits, logits) of each sequence -> distance; both arrays are [len(ids), vocabulary].
+    """(ids, reference logits, logits) of each sequence -> distance; both arrays are [rows, vocabulary].
 
-    ValueError when the shapes differ. Positions with a logit that is not finite count as not finite, nothing else.
+    The rows are those of the positions from `first` on, len(ids) - first, or one less: the last position predicts no
+    id. `threads`: default all cores; the result does not depend on it. ValueError when the shapes differ.
+    Positions with a logit that is not finite count as not finite, nothing else.
     """
     result = LogitDistance(disagreements=[])
-    for number, (ids, reference, found) in enumerate(triples):
-        if reference.shape != found.shape or len(ids) != len(reference):
-            raise ValueError(
-                f"logits of {len(ids)} tokens: reference {list(reference.shape)}, found {list(found.shape)}"
-            )
-        before = (result.predicted, result.loss_reference, result.loss)
-        for start in range(0, len(ids), _ROWS):
-            piece = slice(start, start + _ROWS)
-            _add(result, number, start, ids, reference[piece], found[piece])
-        predicted = result.predicted - before[0]
-        if predicted and (result.loss_reference - before[1]) / predicted > math.log(reference.shape[1]):
-            # The source itself is worse than chance on this text: a perplexity on it says nothing.
-            result.predicted, result.loss_reference, result.loss = before
+    count = threads or os.cpu_count() or 1
+    with ThreadPoolExecutor(count) as pool:
+        for number, (ids, reference, found) in enumerate(triples):
+            rows = len(ids) - first
+            if reference.shape != found.shape or reference.ndim != 2 or rows - len(reference) not in (0, 1):
+                raise ValueError(
+                    f"logits of {rows} tokens: reference {list(reference.shape)}, found {list(found.shape)}"
+                )
+            if len(reference):
+                following = [*ids[first + 1 : first + 1 + len(reference)], -1][: len(reference)]
+                targets = numpy.asarray(following, numpy.int64)
+                _add(result, number, first, _divergence(pool, reference, found, targets))
     return result
 
 
-def _add(result: LogitDistance, number: int, start: int, ids: Sequence[int], a: Any, b: Any) -> None:
-    sound = numpy.isfinite(a).all(axis=1) & numpy.isfinite(b).all(axis=1)
-    result.not_finite += int((~sound).sum())
-    positions = numpy.flatnonzero(sound) + start
-    if not positions.size:
+def _divergence(
+    pool: ThreadPoolExecutor, reference: NDArray[Any], found: NDArray[Any], targets: NDArray[numpy.int64]
+) -> RowDivergence:
+    """Of all rows, in pieces that stay in a core's cache, on the threads of the pool."""
+    step = rows_of_a_piece(reference.shape[1])
+    pieces = [slice(at, at + step) for at in range(0, len(reference), step)]
+    return joined(pool.map(lambda piece: row_divergence(reference[piece], found[piece], targets[piece]), pieces))
+
+
+def _add(result: LogitDistance, number: int, first: int, rows: RowDivergence) -> None:
+    result.not_finite += int((~rows.finite).sum())
+    sound = numpy.flatnonzero(rows.finite)
+    if not sound.size:
         return
-    log_p, log_q = _log_softmax(a[sound]), _log_softmax(b[sound])
-    divergence = numpy.einsum("ij,ij->i", numpy.exp(log_p), log_p - log_q)
-    result.tokens += positions.size
+    divergence = rows.divergence[sound]
+    result.tokens += sound.size
     result.total += float(divergence.sum())
     result.squares += float(divergence @ divergence)
     powers = numpy.floor(numpy.log10(numpy.maximum(divergence, 10.0**SMALLEST_DECADE)))
@@ -118,24 +132,15 @@ def _add(result: LogitDistance, number: int, start: int, ids: Sequence[int], a: 
         result.decades[power] = result.decades.get(power, 0) + 1
     at = int(divergence.argmax())
     if divergence[at] > result.worst[2]:
-        result.worst = (number, int(positions[at]), float(divergence[at]))
-    best_p, best_q = log_p.argmax(axis=1), log_q.argmax(axis=1)
-    for row in numpy.flatnonzero(best_p != best_q):
-        margin = float(log_p[row, best_p[row]] - log_p[row, best_q[row]])
-        assert result.disagreements is not None
-        result.disagreements.append(
-            Disagreement(number, int(positions[row]), int(best_p[row]), int(best_q[row]), margin)
-        )
-    following = [(row, ids[p + 1]) for row, p in enumerate(positions.tolist()) if p + 1 < len(ids)]
-    if following:
-        rows, targets = (list(part) for part in zip(*following, strict=True))
-        result.predicted += len(rows)
-        result.loss_reference -= float(log_p[rows, targets].sum())
-        result.loss -= float(log_q[rows, targets].sum())
-
-
-def _log_softmax(logits: Any) -> NDArray[numpy.float64]:
-    values = logits.astype(numpy.float64)
-    values -= values.max(axis=1, keepdims=True)
-    shifted: NDArray[numpy.float64] = values - numpy.log(numpy.exp(values).sum(axis=1, keepdims=True))
-    return shifted
+        result.worst = (number, first + int(sound[at]), float(divergence[at]))
+    assert result.disagreements is not None
+    for row in sound[rows.best[sound, 0] != rows.best[sound, 1]].tolist():
+        expected, other = rows.best[row].tolist()
+        result.disagreements.append(Disagreement(number, first + row, expected, other, float(rows.margin[row])))
+    predicted = sound[rows.predicts[sound]]
+    loss, loss_found = rows.losses[predicted].sum(axis=0).tolist()
+    # Where the source itself is worse than chance on a text, a perplexity on it says nothing.
+    if predicted.size and loss <= predicted.size * math.log(rows.vocabulary):
+        result.predicted += predicted.size
+        result.loss_reference += loss
+        result.loss += loss_found

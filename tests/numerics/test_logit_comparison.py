@@ -50,6 +50,50 @@ def test_adding_a_constant_to_the_logits_changes_nothing():
     assert compare_logits([([0] * 20, a, a + np.float32(100))]).mean_kld == pytest.approx(0, abs=1e-9)
 
 
+@pytest.mark.parametrize(("vocabulary", "noise"), [(151_936, 0.05), (151_936, 1e-3), (16385, 0.05), (16384, 0.05)])
+def test_the_sums_of_a_large_vocabulary_are_those_of_float64(vocabulary, noise):
+    """Far below what llama.cpp's tool prints, also where little is left of large terms."""
+    a = logits(6, vocabulary, 8)
+    b = a + logits(6, vocabulary, 9, noise)
+    p, q = softmax(a), softmax(b)
+    expected = (p * (np.log(p) - np.log(q))).sum(axis=1)
+    distance = compare_logits([([5] * 7, a, b)])
+    assert distance.mean_kld == pytest.approx(expected.mean(), abs=5e-8)
+
+
+def test_the_result_does_not_depend_on_the_threads():
+    triples = [([1] * 40, logits(40, 30_000, 10 + i), logits(40, 30_000, 20 + i)) for i in range(3)]
+    one, three = compare_logits(triples, threads=1), compare_logits(triples, threads=3)
+    assert one == three
+
+
+def test_the_counted_rows_only_are_those_rows_of_the_whole():
+    a, b = logits(64, 50, 11), logits(64, 50, 12)
+    ids = [int(row.argmax()) for row in np.roll(a, 1, axis=0)]
+    half = compare_logits([(ids, a[32:63], b[32:63])], first=32)
+    whole = compare_logits([(ids, a[32:], b[32:])], first=32)
+    assert (half.tokens, half.predicted, whole.tokens, whole.predicted) == (31, 31, 32, 31)
+    assert half.loss == whole.loss
+    assert half.worst[1] >= 32
+    assert half.mean_kld == pytest.approx(compare_logits([(ids[32:63], a[32:63], b[32:63])]).mean_kld)
+
+
+def test_finite_logits_beyond_what_float32_can_subtract_are_compared():
+    a = np.array([[3e38, -3e38, 0.0], [1.0, 2.0, 3.0]], np.float32)
+    distance = compare_logits([([0, 1], a, a)])
+    assert (distance.not_finite, distance.tokens, distance.mean_kld) == (0, 2, 0)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("side", [0, 1, 2])
+def test_one_logit_that_is_not_finite_is_seen_on_either_side(value, side):
+    a, b = logits(4, 3000, 13), logits(4, 3000, 13)
+    for one in (a, b)[: side + 1] if side < 2 else (b,):
+        one[2, 2999] = value
+    distance = compare_logits([([0] * 4, a, b)])
+    assert (distance.not_finite, distance.tokens, distance.mean_kld) == (1, 3, 0)
+
+
 def test_perplexity_is_that_of_the_next_token_within_a_sequence():
     a, b = logits(3, 20, 4), logits(3, 20, 5)
     ids = [7, int(a[0].argmax()), int(a[1].argmax())]
@@ -92,6 +136,16 @@ def test_positions_that_are_not_finite_are_counted_and_compared_with_nothing():
 def test_shapes_that_differ_are_refused():
     with pytest.raises(ValueError, match="reference \\[2, 5\\], found \\[2, 6\\]"):
         compare_logits([([0, 1], np.zeros((2, 5), np.float32), np.zeros((2, 6), np.float32))])
+
+
+@pytest.mark.parametrize(("rows", "sound"), [(0, False), (1, False), (2, True), (3, True), (4, False)])
+def test_rows_are_those_of_the_ids_or_one_less(rows, sound):
+    a = np.zeros((rows, 5), np.float32)
+    if sound:
+        assert compare_logits([([0, 1, 2], a, a)]).tokens == rows
+    else:
+        with pytest.raises(ValueError, match="logits of 3 tokens"):
+            compare_logits([([0, 1, 2], a, a)])
 
 
 def test_nothing_compared_is_no_distance_and_no_agreement():

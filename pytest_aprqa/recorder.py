@@ -147,8 +147,8 @@ class Recorder:
         return max((int(parse_tier(tier).threshold) for tier in tiers), default=DEFAULT_THRESHOLD)
 
     def passes_threshold(self) -> bool:
-        """The raw score reaches the tier's threshold and no gateway failed."""
-        return bool(self.score.gateways_passed) and self.score.raw_score >= self.threshold()
+        """The raw score reaches the tier's threshold and nothing blocks: no failed gateway, no refuted P0 check."""
+        return self.score.status != "BLOCKED" and bool(self.score.raw_score >= self.threshold())
 
     def _model_id(self) -> str:
         names = {f"{e.scenario['model']['org']}/{e.scenario['model']['name']}" for e in self.evidence}

@@ -252,7 +252,9 @@ def _record(result: Certification, tier: Tier, registry: Path, folder: Path, say
     result.tier_met = result.status != "BLOCKED" and result.score >= tier.threshold
     if not result.tier_met:
         failed = next((g for g in facts["gateways"] if g.get("failure_reason")), None)
-        result.reason = f"{failed['id']}: {failed['failure_reason']}" if failed else f"below {tier.threshold}"
+        refuted = next((reason for reason in facts["status_reasons"] if facts["refuted"]), None)
+        gateway = f"{failed['id']}: {failed['failure_reason']}" if failed else None
+        result.reason = gateway or refuted or f"below {tier.threshold}"
     colour = "green" if result.tier_met else "red"
     say(
         f"  {result.status} {result.score}/1000 {result.grade}{f': {result.reason}' if result.reason else ''}",

@@ -34,7 +34,12 @@ def command(evidence: Path, model: str | None, as_json: bool, compat: bool) -> N
 
 def score_lines(facts: dict[str, Any], *, qualifies: bool, production_ready: bool) -> list[str]:
     """The text form: header, verdicts, categories in fixed order, penalties."""
-    from pytest_aprqa.reporting.gateway_words import category_points, gateway_word, unevaluated_categories
+    from pytest_aprqa.reporting.gateway_words import (
+        category_points,
+        gateway_word,
+        unevaluated_categories,
+        verdict_reasons,
+    )
     from pytest_aprqa.reporting.hostile_text import for_terminal
 
     missing = unevaluated_categories(facts)
@@ -45,6 +50,7 @@ def score_lines(facts: dict[str, Any], *, qualifies: bool, production_ready: boo
         f"Normalized Score: {facts['normalized_score']:.1f}/100",
         f"Grade: {facts['grade']}",
         f"Status: {facts['status']}" + (" (incomplete: see below)" if facts.get("incomplete") else ""),
+        *[f"Because: {for_terminal(reason)}" for reason in verdict_reasons(facts)],
         f"Gateways Passed: {_word(facts['gateways_passed'])}",
         f"Qualifies: {_word(qualifies)}",
         f"Production Ready: {_word(production_ready)}",

@@ -98,6 +98,20 @@ OPTIONS: tuple[Option, ...] = (
         "DIR",
     ),
     Option(
+        "--shard",
+        "aprqa_shard",
+        "run part I of N, both from 1: items that share an engine stay together, every item is in one part; join the"
+        " parts with `aprqa merge`",
+        "I/N",
+    ),
+    Option(
+        "--resume",
+        "aprqa_resume",
+        "go on with the run of this folder: what its log holds of the same checks, files and versions is replayed,"
+        " marked cached; evidence is added to that folder unless --evidence-dir names another",
+        "RUN_FOLDER",
+    ),
+    Option(
         "--falsify",
         "aprqa_falsify",
         "try the gates instead of the model: one item for each seeded defect, which passes when a gate names it",

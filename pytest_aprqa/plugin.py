@@ -53,6 +53,7 @@ def pytest_configure(config: pytest.Config) -> None:
         state = RunState(config, shared, worker["workerid"], worker["workercount"])
         config.stash[RUN_STATE] = state
         config.pluginmanager.register(FailurePolicyHooks(state), POLICY_NAME)
+        _register_run_part(config)
         return
     recorder = _make_recorder(config)
     config.pluginmanager.register(recorder, RECORDER_NAME)
@@ -60,6 +61,16 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(XdistHooks(recorder), "aprqa-xdist")
     config.stash[RUN_STATE] = RunState(config, recorder.shared, "main", 1)
     config.pluginmanager.register(FailurePolicyHooks(config.stash[RUN_STATE]), POLICY_NAME)
+    _register_run_part(config)
+
+
+def _register_run_part(config: pytest.Config) -> None:
+    """Shards and resumed runs; not for seeded defects, which have no evidence of a model to join."""
+    from pytest_aprqa.options import option_or_ini
+    from pytest_aprqa.run_part_hooks import RunPartHooks
+
+    if not option_or_ini(config, "--falsify") and not option_or_ini(config, "--falsify-invariants"):
+        config.pluginmanager.register(RunPartHooks(config.stash[RUN_STATE]), "aprqa-run-part")
 
 
 def _make_recorder(config: pytest.Config) -> Recorder:

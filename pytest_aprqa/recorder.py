@@ -42,17 +42,22 @@ class Recorder:
         from pytest_aprqa.evidence.log import EvidenceLog
         from pytest_aprqa.evidence.run_folder import create_run_folder
         from pytest_aprqa.options import option_or_ini
+        from pytest_aprqa.resuming import resumed_folder
 
         given = option_or_ini(self.config, "--evidence-dir")
+        resumed = resumed_folder(self.config)
         try:
             if given:
                 self.folder = self.config.invocation_params.dir / Path(given).expanduser()
                 self.folder.mkdir(parents=True, exist_ok=True)
+            elif resumed is not None:
+                self.folder = resumed
             else:
                 # Without a configuration file, pytest may take the folder of the model for its root folder.
                 base = self.config.rootpath if self.config.inipath else self.config.invocation_params.dir
                 self.folder = create_run_folder(base / "evidence", "+".join(names) or "playbook")
-            _set_aside(self.folder / "evidence.jsonl")
+            if resumed is None or self.folder.resolve() != resumed:
+                _set_aside(self.folder / "evidence.jsonl")
             self._log = EvidenceLog(self.folder / "evidence.jsonl")
         except (OSError, EvidenceError) as error:
             raise pytest.UsageError(f"evidence folder cannot be used: {error}") from None
@@ -137,7 +142,10 @@ class Recorder:
     @property
     def partial(self) -> bool:
         """True when the user chose a part of the items, or the run ended early: the score is for orientation."""
-        return self.deselected > 0 or bool(self.config.option.keyword or self.config.option.markexpr)
+        from pytest_aprqa.options import option_or_ini
+
+        option = self.config.option
+        return self.deselected > 0 or bool(option.keyword or option.markexpr or option_or_ini(self.config, "--shard"))
 
     def threshold(self) -> int:
         """Raw score that the highest tier of this run must reach (700; deep 900)."""

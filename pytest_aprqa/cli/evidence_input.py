@@ -50,6 +50,7 @@ def read_evidence(given: Path) -> EvidenceInput:
 
     EvidenceError: unreadable, not evidence, or a field of a type that no report could show.
     """
+    from pytest_aprqa.evidence.collection_record import in_execution_order, last_of_each_item
     from pytest_aprqa.evidence.errors import EvidenceError
     from pytest_aprqa.evidence.log import read_json, read_log
 
@@ -63,13 +64,13 @@ def read_evidence(given: Path) -> EvidenceInput:
     for number, entry in enumerate(content):
         if problem := _shape_problem(entry):
             raise EvidenceError(f"{path}: entry {number}: {problem}")
-    entries, left_out = _last_of_each_item(list(content))
+    entries, left_out = last_of_each_item(list(content))
     warnings = list(content.warnings)
     if left_out:
         warnings.append(f"{path}: {left_out} entries of earlier runs of the same items left out")
     for warning in warnings:
         click.echo(f"warning: {warning}", err=True)
-    return EvidenceInput(path, _in_execution_order(entries), warnings)
+    return EvidenceInput(path, in_execution_order(entries), warnings)
 
 
 _OBJECTS = ("scenario", "metrics", "host", "metadata", "engine", "artifact", "generation")
@@ -92,19 +93,3 @@ def _shape_problem(entry: Evidence) -> str | None:
     if isinstance(duration, bool) or not isinstance(duration, int | float) or not 0 <= duration < 1e15:
         return f"field metrics.duration_ms: not a number of milliseconds (found {duration!r})"
     return None
-
-
-def _last_of_each_item(entries: list[Evidence]) -> tuple[list[Evidence], int]:
-    """A log may hold several runs of the same items; the last run counts, as in the evidence.json that it wrote."""
-    last = {entry.node_id: position for position, entry in enumerate(entries) if entry.node_id}
-    kept = [e for position, e in enumerate(entries) if not e.node_id or last[e.node_id] == position]
-    return kept, len(entries) - len(kept)
-
-
-def _in_execution_order(entries: list[Evidence]) -> list[Evidence]:
-    """By the number of the item, where the run recorded it: workers append to the log as they finish."""
-    numbers = [str(entry.metadata.get("order", "")) for entry in entries]
-    if not all(number.isdecimal() and len(number) < 18 for number in numbers):
-        return entries
-    pairs = sorted(zip(numbers, entries, strict=True), key=lambda pair: (int(pair[0]), pair[1].node_id or ""))
-    return [entry for _, entry in pairs]

@@ -28,3 +28,16 @@ def test_a_seeded_defect_breaks_its_invariant(project, work_cache, name):
     assert failures[item]["severity"] == "P0"
     assert words in failures[item]["reason"]
     assert all("safetensors" not in node for node in failures), "the source turned red"
+
+
+@pytest.mark.slow
+def test_a_scaled_tensor_blocks_a_model_that_keeps_its_points(project, work_cache):
+    path = prepare(project, "gguf-tensor-scaled", work_cache)
+    result = project.run(f"--playbook={path}", "-q", "--tb=no")
+    assert result.ret == 1
+    score = project.score()
+    assert score["gateways_passed"] is True
+    assert score["raw_score"] >= 700  # the seed's status would be PROVISIONAL at least
+    assert score["status"] == "BLOCKED"
+    assert "F-CONTRACT-I4-001" in {refuted["gate_id"] for refuted in score["refuted"]}
+    result.stdout.fnmatch_lines(["BLOCKED  *", "because * P0 check F-* refuted*"])

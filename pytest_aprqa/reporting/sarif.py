@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from pytest_aprqa.reporting.attempts import by_cause, case_name, format_of, outcome_of, severity_of
+from pytest_aprqa.reporting.attempts import by_cause, case_name, format_of, model_of, outcome_of, severity_of
 from pytest_aprqa.reporting.hostile_text import one_line
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ def report_sarif(evidence: Sequence[Evidence]) -> str:
     """One result per failure, one rule per gate. Same input, same bytes; valid for any text of a model."""
     failures = by_cause(evidence)
     gates = sorted({entry.gate_id for entry in failures})
+    numbers = {gate: number for number, gate in enumerate(gates)}
     titles = {entry.gate_id: entry.title or entry.gate_id for entry in reversed(failures)}
     document = {
         "$schema": SCHEMA,
@@ -37,7 +39,7 @@ def report_sarif(evidence: Sequence[Evidence]) -> str:
                         ],
                     }
                 },
-                "results": [_result(entry, gates.index(entry.gate_id)) for entry in failures],
+                "results": [_result(entry, numbers[entry.gate_id]) for entry in failures],
             }
         ],
     }
@@ -52,9 +54,17 @@ def _result(entry: Evidence, rule: int) -> dict[str, Any]:
         "ruleIndex": rule,
         "level": LEVELS.get(severity_of(entry), "note"),
         "message": {"text": _text(f"{case_name(entry)}: {entry.reason or outcome_of(entry)}.{advice}")},
-        "locations": [{"physicalLocation": {"artifactLocation": {"uri": _uri(entry)}}}],
+        # Code scanning asks for a line; what is wrong with a binary file stands in the message.
+        "locations": [{"physicalLocation": {"artifactLocation": {"uri": _uri(entry)}, "region": {"startLine": 1}}}],
+        "partialFingerprints": {"aprqaAttempt/v1": _fingerprint(entry)},
         "properties": {name: _text(str(value)) for name, value in fields.items() if value},
     }
+
+
+def _fingerprint(entry: Evidence) -> str:
+    """The same for the same check of the same cell and model in another run, so that a finding is not told twice."""
+    parts = (model_of(entry), entry.playbook or "", case_name(entry), entry.gate_id)
+    return hashlib.sha256("\n".join(parts).encode("utf-8", "backslashreplace")).hexdigest()[:32]
 
 
 def _uri(entry: Evidence) -> str:

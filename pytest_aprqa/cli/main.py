@@ -47,7 +47,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "list": ("pytest_aprqa.cli.list_models", "List the published models whose playbooks are packaged."),
     "lock-playbooks": ("pytest_aprqa.cli.lock_playbooks", "Write down the digests of all playbooks, or check them."),
     "merge": ("pytest_aprqa.cli.merge", "Join the evidence of shards into one run."),
-    "parity": ("pytest_aprqa.cli.parity", "Record golden answers of transformers and compare artifacts with them."),
     "playbook": ("pytest_aprqa.cli.playbook", "Check playbooks, or write those of known models."),
     "readme-sync": ("pytest_aprqa.cli.readme_sync", "Write the table of the registry into a README."),
     "report": ("pytest_aprqa.cli.report", "Rebuild the reports of a run from its evidence."),

@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "certify": ("pytest_aprqa.cli.certify", "Run the playbooks of models, a family or all, and update the registry."),
     "check": ("pytest_aprqa.cli.check", "Try to refute that a file is the model of a SafeTensors folder."),
     "compare": ("pytest_aprqa.cli.compare", "Compare two runs: what got better, what got worse."),
+    "completion": ("pytest_aprqa.cli.completion", "Print the script that completes aprqa in bash, zsh or fish."),
     "defects": ("pytest_aprqa.cli.defects", "List seeded defects, or break a copy of a model with one."),
     "derive": ("pytest_aprqa.cli.derive", "Make the GGUF or APR form of a SafeTensors model."),
     "diagnose-conversion": (

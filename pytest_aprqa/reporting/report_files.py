@@ -1,4 +1,4 @@
-"""The report files of a run folder: evidence.json, mqs.json, junit.xml, report.md, report.html; whole or not there."""
+"""The report files of a run folder: evidence, score, reports and certificate; each is whole or not there."""
 
 from __future__ import annotations
 
@@ -14,16 +14,26 @@ if TYPE_CHECKING:
     from pytest_aprqa.scoring.score import QualificationScore
 
 EVIDENCE, MQS, JUNIT, MARKDOWN, HTML = "evidence.json", "mqs.json", "junit.xml", "report.md", "report.html"
+CERTIFICATE, CERTIFICATE_PAGE = "certificate.json", "certificate.md"
 SARIF, CSV = "report.sarif", "evidence.csv"
 REPORTS: dict[str, tuple[str, ...]] = {
     "json": (EVIDENCE, MQS),
     "junit": (JUNIT,),
     "md": (MARKDOWN,),
     "html": (HTML,),
+    "certificate": (CERTIFICATE, CERTIFICATE_PAGE),
     "sarif": (SARIF,),
     "csv": (CSV,),
 }
-ALL = (EVIDENCE, MQS, JUNIT, MARKDOWN, HTML)  # of every run; the others are made on demand
+ALL = (
+    EVIDENCE,
+    MQS,
+    JUNIT,
+    MARKDOWN,
+    HTML,
+    CERTIFICATE,
+    CERTIFICATE_PAGE,
+)  # of every run; the others are made on demand
 KILL_MATRIX = "kill_matrix.json"
 
 
@@ -32,14 +42,21 @@ def write_reports(
 ) -> list[Path]:
     """Write the reports (all, or those named in ONLY) and return their paths. Same input, same bytes.
 
-    Without a score there is no mqs.json, and one left by an earlier run is removed. OSError: folder not writable.
+    Without a score there is no mqs.json and no certificate, and those left by an earlier run are removed. OSError:
+    folder not writable.
     """
     written = []
+    issued: dict[str, Any] | None = None
     for name in (*ALL, SARIF, CSV):
         if name not in (ALL if only is None else only):
             continue
         if name == EVIDENCE:
             write_atomically(folder / name, evidence_json_pieces(evidence))
+            written.append(folder / name)
+            continue
+        if name in (CERTIFICATE, CERTIFICATE_PAGE) and score is not None:
+            issued = issued or make_certificate(evidence, score)
+            write_atomically(folder / name, _certificate_text(name, issued))
             written.append(folder / name)
             continue
         kills = _kill_matrix(folder) if name == HTML else None
@@ -58,9 +75,11 @@ def report_text(
     score: QualificationScore | None,
     kill_matrix: Mapping[str, Any] | None = None,
 ) -> str | None:
-    """The content of one report file; None for mqs.json when there is no score."""
+    """The content of one report file; None for mqs.json and the certificate when there is no score."""
     if name == EVIDENCE:
         return evidence_json(evidence)
+    if name in (CERTIFICATE, CERTIFICATE_PAGE):
+        return None if score is None else _certificate_text(name, make_certificate(evidence, score))
     if name == MQS:
         return None if score is None else json.dumps(score.to_dict(), indent=2) + "\n"
     if name == JUNIT:
@@ -82,6 +101,23 @@ def report_text(
     from pytest_aprqa.reporting.markdown import report_markdown
 
     return report_markdown(evidence, score)
+
+
+def make_certificate(evidence: Sequence[Evidence], score: QualificationScore) -> dict[str, Any]:
+    """The certificate, with the digest that evidence.json of this evidence has."""
+    from pytest_aprqa.reporting.certificate import certificate, digest_of
+
+    return certificate(evidence, score, digest_of(evidence_json_pieces(evidence)))
+
+
+def _certificate_text(name: str, issued: dict[str, Any]) -> str:
+    if name == CERTIFICATE:
+        from pytest_aprqa.reporting.certificate import certificate_text
+
+        return certificate_text(issued)
+    from pytest_aprqa.reporting.certificate_markdown import certificate_markdown
+
+    return certificate_markdown(issued)
 
 
 def _kill_matrix(folder: Path) -> dict[str, Any] | None:

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from pytest_aprqa.evidence.record import Evidence
 
 _OBSERVATION = re.compile(r"positions\[kld from 1e(?P<power>[+-]\d{2})\]")
-FIRST, LAST = -12, 1  # powers of ten on the axis, nats
-STEP, HEIGHT = 20, 100  # of one power on the axis, and of the tallest column, in units of the picture
+FIRST, LAST = -8, 1  # powers of ten on the axis, nats; what is below the first is in it
+STEP, HEIGHT = 28, 100  # of one power on the axis, and of the tallest column, in units of the picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,11 @@ class KldPlot:
     limit: float | None
     largest: float | None
     held: bool
+
+    @property
+    def step(self) -> int:
+        """Width of one power of ten in the picture."""
+        return STEP
 
     @property
     def width(self) -> int:

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
 REASON_LIMIT = 1200
 FURTHER_GATES = 12
+NAMED_LIMITS = 4
 STATUS_CLASSES = {"CERTIFIED": "good", "PROVISIONAL": "caution", "BLOCKED": "bad"}
 DRIFT_WORDS = ("exact", "far below the limit", "below", "near", "up to the limit", "beyond the limit")
 DRIFT_MARKS = ("0", "·", "·", "○", "●", "!")
@@ -155,11 +156,16 @@ def _failure(entry: Evidence) -> dict[str, Any]:
         "item": case_name(entry),
         "claim": entry.title,
         "reason": one_line(entry.reason or outcome_of(entry), REASON_LIMIT),
-        "limits": one_line("; ".join(broken_limits(entry)[:6]), REASON_LIMIT),
+        "limits": one_line("; ".join(_some(broken_limits(entry))), REASON_LIMIT),
         "prompt": scenario_field(entry, "prompt"),
         "stderr": one_line(lines[-1], REASON_LIMIT) if lines else None,
         "advice": entry.advice,
     }
+
+
+def _some(texts: list[str]) -> list[str]:
+    left = len(texts) - NAMED_LIMITS
+    return [*texts[:NAMED_LIMITS], f"and {left} more"] if left > 0 else texts
 
 
 def _gates_of(failures: Sequence[Evidence]) -> list[tuple[str, int]]:

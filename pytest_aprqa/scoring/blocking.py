@@ -30,7 +30,7 @@ class Refutation:
 
 def is_critical(entry: Evidence) -> bool:
     """Severity P0: declared, by the id, by an invariant (I-1 to I-5), or by the kind of gate where none is declared."""
-    if entry.severity == _RULE["severity"] or _RULE["id_part"] in entry.gate_id:
+    if (entry.severity or "").upper() == _RULE["severity"] or _RULE["id_part"] in entry.gate_id:
         return True
     if entry.invariant and _RULE["invariants_block"]:
         return True

@@ -52,6 +52,7 @@ def test_only_severity_p0_blocks(severity, status):
     ("gate_id", "fields", "critical"),
     [
         ("F-X-001", {"severity": "P0"}, True),
+        ("F-X-001", {"severity": "p0"}, True),
         ("F-X-001", {"severity": "P1"}, False),
         ("F-X-P0-001", {"severity": "P1"}, True),
         ("F-X-P1-001", {}, False),

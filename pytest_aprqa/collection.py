@@ -40,6 +40,7 @@ SUITE_MODULES = (
     "pytest_aprqa.suite.test_reference_statistics",
     "pytest_aprqa.suite.test_engine_differential",
     "pytest_aprqa.suite.test_trace_payload",
+    "pytest_aprqa.suite.test_golden_corpus",
     "pytest_aprqa.suite.test_conversion",
     "pytest_aprqa.suite.test_provenance",
     "pytest_aprqa.suite.test_configured_blocks",

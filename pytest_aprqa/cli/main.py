@@ -48,6 +48,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "list": ("pytest_aprqa.cli.list_models", "List the published models whose playbooks are packaged."),
     "lock-playbooks": ("pytest_aprqa.cli.lock_playbooks", "Write down the digests of all playbooks, or check them."),
     "merge": ("pytest_aprqa.cli.merge", "Join the evidence of shards into one run."),
+    "parity": ("pytest_aprqa.cli.parity", "Record golden answers of transformers and compare artifacts with them."),
     "playbook": ("pytest_aprqa.cli.playbook", "Check playbooks, or write those of known models."),
     "readme-sync": ("pytest_aprqa.cli.readme_sync", "Write the table of the registry into a README."),
     "report": ("pytest_aprqa.cli.report", "Rebuild the reports of a run from its evidence."),
@@ -59,6 +60,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "pytest_aprqa.cli.validate_contract",
         "Check shapes and bytes against the tensor layout contract.",
     ),
+    "verify": ("pytest_aprqa.cli.verify", "Check a certificate against its evidence, its files and new runs."),
 }
 
 

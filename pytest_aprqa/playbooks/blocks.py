@@ -39,6 +39,7 @@ RUN_BLOCKS: dict[str, tuple[str, ...]] = {
     "differential_tests.inference_compare": ("F-ROSETTA-INF-001", "F-ROSETTA-INF-002", "F-ROSETTA-INF-003"),
     "differential_tests.fingerprint": ("F-ROSETTA-FP-001", "F-ROSETTA-FP-002", "F-ROSETTA-FP-003"),
     "differential_tests.validate_stats": tuple(f"F-ROSETTA-STATS-{n:03}" for n in range(1, 7)),
+    "hf_parity": ("F-HF-PARITY-001", "F-HF-PARITY-004", "F-HFP-002"),
     "trace_payload": ("F-TRACE-PAYLOAD-001", "F-TRACE-PAYLOAD-002", "F-TRACE-PAYLOAD-003", "F-TRACE-DIFF-001"),
 }
 # Blocks without an `enabled` switch: there and not empty means configured.
@@ -64,6 +65,8 @@ def configured_blocks(document: Document) -> dict[str, Any]:
             blocks[f"differential_tests.{name}"] = _completed(DIFFERENTIAL_DEFAULTS[name] | {"gates": []}, block)
     if data.get("trace_payload", {}).get("enabled"):
         blocks["trace_payload"] = {"gates": []} | data["trace_payload"]
+    if data.get("hf_parity", {}).get("enabled"):
+        blocks["hf_parity"] = {"gates": []} | data["hf_parity"]
     if data.get("ollama_parity", {}).get("enabled"):
         name = data["model"]["hf_repo"].partition("/")[2]
         blocks["ollama_parity"] = OLLAMA_DEFAULTS | {"model_tag": f"{name}:latest"} | data["ollama_parity"]

@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl
 
 from pytest_aprqa.engines.death import die, is_death
 from pytest_aprqa.engines.errors import EngineCrashed, EngineUnavailable
+from pytest_aprqa.engines.shared_arrays import ArrayWriter
 
 BUILT_IN = {
     "torch": "pytest_aprqa.engines.torch_engine:TorchEngine",
@@ -31,7 +32,8 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 class Answers:
     """Writes JSON lines to the parent."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, memory: int | None = None) -> None:
+        self.memory = memory  # for arrays, open in the parent too
         self._stream = os.fdopen(descriptor, "wb", buffering=0)
         self._lock = threading.Lock()
         self._last_progress = 0.0
@@ -55,14 +57,16 @@ class Answers:
 def main() -> None:
     """Run until the parent closes the pipe or dies."""
     arguments = _arguments()
-    for descriptor in (arguments.commands, arguments.answers):
+    for descriptor in (arguments.commands, arguments.answers, arguments.memory):
+        if descriptor is None:
+            continue
         os.set_inheritable(descriptor, False)  # a process that the engine starts must not keep the parent waiting
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C belongs to the parent, which ends this process
     _limit_memory(arguments.memory_limit)
     if arguments.die_with_parent:
         _die_with_parent()
     threading.Thread(target=_watch_parent, args=(arguments.parent,), daemon=True).start()
-    answers = Answers(arguments.answers)
+    answers = Answers(arguments.answers, arguments.memory)
     engine = _make_engine(arguments.engine, arguments.threads)
     commands = os.fdopen(arguments.commands, "rb")
     server: Any = None
@@ -137,10 +141,12 @@ def _obey(engine: Any, command: dict[str, Any], answers: Answers) -> None:
         results = engine.generate(requests, answers.progress)
         answers.send(kind="answer", results=[asdict(result) for result in results])
     elif name == "logits":
-        answers.send(kind="answer", array=_packed(engine.logits(command["ids"])))
+        rows = _logits(engine, command["ids"], command.get("first", 0))
+        answers.send(kind="answer", array=ArrayWriter(answers.memory).packed(rows))
     elif name == "hidden_states":
         states = _ask(engine, "hidden_states", command["ids"])
-        answers.send(kind="answer", arrays=[_packed(state) for state in states])
+        writer = ArrayWriter(answers.memory)
+        answers.send(kind="answer", arrays=[writer.packed(state) for state in states])
     elif name == "encode":
         answers.send(kind="answer", ids=[list(map(int, _ask(engine, "encode", text))) for text in command["texts"]])
     elif name == "describe":
@@ -157,14 +163,15 @@ def _ask(engine: Any, name: str, argument: Any) -> Any:
     return method(argument)
 
 
-def _packed(values: Any) -> dict[str, Any]:
-    """A float32 array as JSON: shape and little-endian bytes."""
-    import base64
+def _logits(engine: Any, ids: list[int], first: int) -> Any:
+    """Rows from position `first` on. An engine whose `logits` does not know of it computes all."""
+    import inspect
 
-    import numpy
-
-    array = numpy.ascontiguousarray(values, dtype="<f4")
-    return {"shape": list(array.shape), "data": base64.b64encode(array.tobytes()).decode()}
+    if not first:
+        return engine.logits(ids)
+    if "first" in inspect.signature(engine.logits).parameters:
+        return engine.logits(ids, first=first)
+    return engine.logits(ids)[first:]
 
 
 def _one_line(error: Exception) -> str:
@@ -210,6 +217,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--commands", type=int, required=True)
     parser.add_argument("--answers", type=int, required=True)
     parser.add_argument("--parent", type=int, required=True)
+    parser.add_argument("--memory", type=int)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--memory-limit", type=int)
     parser.add_argument("--die-with-parent", action="store_true")

@@ -27,6 +27,7 @@ from pytest_aprqa.engines.errors import (
     EngineUnavailable,
 )
 from pytest_aprqa.engines.protocol import EngineDescription, GenerationRequest, GenerationResult
+from pytest_aprqa.engines.shared_arrays import open_memory, unpacked
 
 if TYPE_CHECKING:
     from pytest_aprqa.models.artifact import Artifact
@@ -58,6 +59,7 @@ class EngineHost:
         self._process: subprocess.Popen[bytes] | None = None
         self._to_child: Any = None
         self._from_child: int | None = None
+        self._memory: int | None = None  # that the child writes arrays to
         self._buffer = bytearray()
         self._calls = 0
         self._interrupted = False  # the answer of an abandoned call may still come
@@ -78,6 +80,9 @@ class EngineHost:
             sys.executable, "-m", "pytest_aprqa.engines.child", "--engine", self._engine,
             "--commands", str(command_read), "--answers", str(answer_write), "--parent", str(os.getpid()),
         ]  # fmt: skip
+        self._memory = open_memory()
+        if self._memory is not None:
+            arguments += ["--memory", str(self._memory)]
         if self._threads:
             arguments += ["--threads", str(self._threads)]
         if self._memory_limit:
@@ -96,7 +101,7 @@ class EngineHost:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                pass_fds=(command_read, answer_write),
+                pass_fds=(command_read, answer_write, *([] if self._memory is None else [self._memory])),
                 start_new_session=True,
                 env=self._environment(),
             )
@@ -179,6 +184,9 @@ class EngineHost:
         if self._from_child is not None:
             os.close(self._from_child)
             self._from_child = None
+        if self._memory is not None:
+            os.close(self._memory)
+            self._memory = None
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
@@ -205,15 +213,17 @@ class EngineHost:
         answer = self._call(message, timeout_s, f"generating for {len(requests)} prompts")
         return [GenerationResult(**fields) for fields in answer["results"]]
 
-    def logits(self, ids: Sequence[int], timeout_s: float) -> Any:
-        """float32 array (len(ids), vocabulary)."""
-        answer = self._call({"command": "logits", "ids": list(ids)}, timeout_s, "computing logits")
-        return _unpacked(answer["array"])
+    def logits(self, ids: Sequence[int], timeout_s: float, *, first: int = 0) -> Any:
+        """float32 array (len(ids) - first, vocabulary): rows of the positions from `first` on."""
+        if not 0 <= first < max(len(ids), 1):
+            raise EngineError(f"logits from position {first} of {len(ids)}: limit 0 to {len(ids) - 1}")
+        answer = self._call({"command": "logits", "ids": list(ids), "first": first}, timeout_s, "computing logits")
+        return self._array(answer["array"])
 
     def hidden_states(self, ids: Sequence[int], timeout_s: float) -> list[Any]:
         """float32 arrays (len(ids), hidden): after the embedding, then after each layer. EngineUnavailable: none."""
         answer = self._call({"command": "hidden_states", "ids": list(ids)}, timeout_s, "computing hidden states")
-        return [_unpacked(packed) for packed in answer["arrays"]]
+        return [self._array(packed) for packed in answer["arrays"]]
 
     def encode(self, texts: Sequence[str], timeout_s: float) -> list[list[int]]:
         """Ids of each text by the engine's own tokenizer, as for a raw prompt. EngineUnavailable: it tells none."""
@@ -224,6 +234,12 @@ class EngineHost:
         """Start the HTTP server over the loaded engine in the same child; its base URL."""
         answer = self._call({"command": "serve", "port": port}, timeout_s, "starting the server")
         return str(answer["url"])
+
+    def _array(self, packed: dict[str, Any]) -> Any:
+        try:
+            return unpacked(packed, self._memory)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise EngineError(f"the engine's array cannot be read: {error}") from None
 
     def describe(self) -> EngineDescription:
         """The loaded engine."""
@@ -325,14 +341,6 @@ class EngineHost:
         tail = self.stderr_tail
         self.close()
         return EngineCrashed(doing, exit_code=code, stderr_tail=tail)
-
-
-def _unpacked(packed: dict[str, Any]) -> Any:
-    import base64
-
-    import numpy
-
-    return numpy.frombuffer(base64.b64decode(packed["data"]), dtype="<f4").reshape(packed["shape"]).copy()
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:

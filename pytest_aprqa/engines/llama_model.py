@@ -138,16 +138,21 @@ class LlamaModel:
         llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(self._context), True)
         self._position = 0
 
-    def decode(self, ids: Sequence[int], *, all_rows: bool = False) -> numpy.ndarray:
-        """Append ids to the sequence; float32 logits (1 or len(ids), vocabulary). EngineError when it fails."""
-        rows = []
+    def decode(self, ids: Sequence[int], *, first: int | None = None) -> numpy.ndarray:
+        """Append ids to the sequence; float32 logits [rows, vocabulary] of the ids from `first` on.
+
+        `first` None: the last id only. EngineError when it fails.
+        """
+        first = len(ids) - 1 if first is None else first
+        logits = numpy.empty((len(ids) - first, self.rows), numpy.float32)
         for begin in range(0, len(ids), BATCH):
             piece = ids[begin : begin + BATCH]
-            wanted = range(len(piece)) if all_rows else range(len(piece) - 1, len(piece))
-            self._decode_piece(piece, wanted)
-            if all_rows or begin + BATCH >= len(ids):
-                rows += [self._logits(number) for number in wanted]
-        return numpy.stack(rows)
+            wanted = range(max(first - begin, 0), len(piece))
+            # The library wants a row of every batch: of one in front of `first` its last, which nobody reads.
+            self._decode_piece(piece, wanted or range(len(piece) - 1, len(piece)))
+            for number in wanted:
+                self._logits(number, logits[begin + number - first])
+        return logits
 
     def _decode_piece(self, ids: Sequence[int], wanted: range) -> None:
         batch = llama_cpp.llama_batch_init(len(ids), 0, 1)
@@ -166,11 +171,11 @@ class LlamaModel:
             raise EngineError(f"llama.cpp cannot decode {len(ids)} tokens at {self._position}: status {status}")
         self._position += len(ids)
 
-    def _logits(self, number: int) -> numpy.ndarray:
+    def _logits(self, number: int, row: numpy.ndarray) -> None:
         pointer = llama_cpp.llama_get_logits_ith(self._context, number)
         if not pointer:
             raise EngineError(f"llama.cpp tells no logits of token {number} of a batch")
-        return numpy.ctypeslib.as_array(pointer, shape=(self.rows,)).copy()
+        row[:] = numpy.ctypeslib.as_array(pointer, shape=(self.rows,))
 
     def _reserve(self, tokens: int) -> None:
         self._free_context()

@@ -75,7 +75,10 @@ class Engine(Protocol):
         """Results in the order of the requests; `on_token` is called only for a single request."""
 
     def logits(self, ids: Sequence[int]) -> Any:
-        """float32 array of shape (len(ids), vocabulary), teacher-forced."""
+        """float32 array of shape (len(ids), vocabulary), teacher-forced.
+
+        With a keyword `first` the rows of the positions from `first` on; an engine without it computes all.
+        """
 
     # Optional, asked for by name: `serve(port) -> url` and `server_problem()` of an engine that brings its own server,
     # `hidden_states(ids)`: float32 (tokens, hidden) after the embedding and after each layer,

@@ -119,9 +119,10 @@ class TorchEngine:
             progress("prompts", done, len(requests))
         return [results[position] for position in range(len(requests))]
 
-    def logits(self, ids: Sequence[int]) -> numpy.ndarray:
-        """float32 (len(ids), vocabulary) in one forward pass."""
-        array: numpy.ndarray = self._forced("logits", ids).logits[0].float().cpu().numpy()
+    def logits(self, ids: Sequence[int], *, first: int = 0) -> numpy.ndarray:
+        """float32 (len(ids) - first, vocabulary) in one forward pass; the head is applied to those rows only."""
+        rows = max(1, len(ids) - first)
+        array: numpy.ndarray = self._forced("logits", ids, logits_to_keep=rows).logits[0].float().cpu().numpy()
         return array
 
     def hidden_states(self, ids: Sequence[int]) -> list[numpy.ndarray]:
@@ -134,7 +135,7 @@ class TorchEngine:
         ids: list[int] = self._loaded().encode(text)
         return ids
 
-    def _forced(self, what: str, ids: Sequence[int], **options: bool) -> Any:
+    def _forced(self, what: str, ids: Sequence[int], **options: int) -> Any:
         """Output of one forward pass over given ids."""
         self._loaded()
         if not ids or len(ids) > self._context:

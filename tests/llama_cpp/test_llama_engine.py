@@ -55,6 +55,23 @@ def load() -> Iterator[Callable[..., EngineHost]]:
         host.close()
 
 
+def test_rows_from_a_position_on_are_those_of_the_whole(gguf: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where they begin in a later batch, at its beginning and at its end."""
+    from pytest_aprqa.engines import llama_engine, llama_model
+
+    monkeypatch.setattr(llama_model, "BATCH", 50)
+    engine, ids = llama_engine.LlamaEngine(threads=2), [3 + number % 90 for number in range(120)]
+    try:
+        engine.load(gguf("llama"), lambda *event: None)
+        whole = engine.logits(ids)
+        for first in (1, 30, 49, 50, 51, 100, 119):
+            rest = engine.logits(ids, first=first)
+            assert rest.shape == (120 - first, whole.shape[1])
+            numpy.testing.assert_allclose(rest, whole[first:], rtol=1e-4, atol=1e-4)
+    finally:
+        engine.close()
+
+
 @pytest.mark.parametrize("family", ["qwen2", "llama"])
 @pytest.mark.parametrize("mode", ["raw", "chat"])
 def test_random_models_give_the_ids_of_torch(load: Callable, gguf: Callable, family: str, mode: str) -> None:

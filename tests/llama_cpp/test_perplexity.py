@@ -99,25 +99,21 @@ def _tool(expected: re.Pattern[str], *arguments: str) -> str:
 
 
 def _logits(artifact: Artifact, ids: NDArray[np.int32]) -> list[NDArray[np.float32]]:
-    """Logits of each sequence by llama.cpp as our engine runs it."""
+    """Logits of the counted positions of each sequence, and of the last, by llama.cpp as our engine runs it."""
     host = EngineHost("llama?backend=cpu", threads=2)
     try:
         host.load(artifact, LIMIT_S)
-        return [np.asarray(host.logits(row.tolist(), LIMIT_S)) for row in ids]
+        return [np.asarray(host.logits(row.tolist(), LIMIT_S, first=FIRST)) for row in ids]
     finally:
         host.close()
 
 
-def _distances(
+def _distance(
     ids: NDArray[np.int32], reference: list[NDArray[np.float32]], found: list[NDArray[np.float32]]
-) -> tuple[LogitDistance, LogitDistance]:
-    """Over the positions that the tool counts: divergences; and losses, which need one more id to predict."""
-    rows, all_rows = slice(FIRST, CONTEXT - 1), slice(FIRST, CONTEXT)
-    triples = list(zip(ids.tolist(), reference, found, strict=True))
-    return (
-        compare_logits((row[rows], a[rows], b[rows]) for row, a, b in triples),
-        compare_logits((row[all_rows], a[all_rows], b[all_rows]) for row, a, b in triples),
-    )
+) -> LogitDistance:
+    """Over the positions that the tool counts; it leaves out the last, which predicts nothing."""
+    counted = ((a[:COUNTED], b[:COUNTED]) for a, b in zip(reference, found, strict=True))
+    return compare_logits(((row, a, b) for row, (a, b) in zip(ids.tolist(), counted, strict=True)), first=FIRST)
 
 
 def _as_stored(logits: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -143,7 +139,8 @@ def _tool_divergence(reference: NDArray[np.float32], found: NDArray[np.float32])
 def _tool_perplexity(ids: NDArray[np.int32], reference: list[NDArray[np.float32]]) -> float:
     """The tool's figure for the file whose logits it stored."""
     positions = np.arange(FIRST, CONTEXT - 1)
-    losses = [-_as_stored(a)[positions, row[positions + 1]] for row, a in zip(ids, reference, strict=True)]
+    rows = np.arange(COUNTED)
+    losses = [-_as_stored(a)[rows, row[positions + 1]] for row, a in zip(ids, reference, strict=True)]
     return float(np.exp(np.concatenate(losses).mean()))
 
 
@@ -152,13 +149,13 @@ def test_figures_equal_the_tools_within_its_own_rounding(cache, tool, dtype):
     base, other = (derive(TINY, "gguf", cache=cache, dtype=name) for name in ("f16", dtype))
     run = tool(base, other)
     reference, found = _logits(base, run.ids), _logits(other, run.ids)
-    divergence, losses = _distances(run.ids, reference, found)
-    assert divergence.tokens == losses.predicted == SEQUENCES * COUNTED
+    divergence = _distance(run.ids, reference, found)
+    assert divergence.tokens == divergence.predicted == SEQUENCES * COUNTED
     assert divergence.mean_kld > 0
 
     # What the 16 bits of its stored logits change, computed here from the same logits.
-    rows = slice(FIRST, CONTEXT - 1)
-    theirs = np.concatenate([_tool_divergence(a[rows], b[rows]) for a, b in zip(reference, found, strict=True)])
+    pairs = zip(reference, found, strict=True)
+    theirs = np.concatenate([_tool_divergence(a[:COUNTED], b[:COUNTED]) for a, b in pairs])
     rounding = abs(theirs.mean() - divergence.mean_kld)
     assert rounding < LOWEST / 65535, "half a step of its storage and what it cuts off"
     mean, uncertainty = run.figures["Mean    KLD"]
@@ -169,8 +166,8 @@ def test_figures_equal_the_tools_within_its_own_rounding(cache, tool, dtype):
 
     # Its first pass has the whole logits; in the second a surprising token's loss is cut off at LOWEST: its own
     # figures for the base file are far lower than what it printed before.
-    perplexity = losses.perplexity_reference * losses.perplexity_ratio
-    assert run.perplexity == pytest.approx(losses.perplexity_reference, rel=1e-6, abs=1e-4)
+    perplexity = divergence.perplexity_reference * divergence.perplexity_ratio
+    assert run.perplexity == pytest.approx(divergence.perplexity_reference, rel=1e-6, abs=1e-4)
     assert run.figures["Mean PPL(Q)"][0] == pytest.approx(perplexity, rel=1e-6, abs=PRINTED)
     cut_off = _tool_perplexity(run.ids, reference)
     assert run.figures["Mean PPL(base)"][0] == pytest.approx(cut_off, rel=1e-6, abs=PRINTED)
@@ -183,8 +180,8 @@ def test_a_file_beside_itself_has_the_tools_rounding_and_we_have_none(cache, too
     base = derive(TINY, "gguf", cache=cache, dtype="f16")
     run = tool(base, base)
     reference = _logits(base, run.ids)
-    divergence, losses = _distances(run.ids, reference, reference)
-    assert (divergence.mean_kld, divergence.top1_agreement, losses.perplexity_ratio) == (0, 1, 1)
+    divergence = _distance(run.ids, reference, reference)
+    assert (divergence.mean_kld, divergence.top1_agreement, divergence.perplexity_ratio) == (0, 1, 1)
     assert abs(run.figures["Mean    KLD"][0]) < LOWEST / 65535
     with open_artifact(base) as opened:
         ids = opened.tokenizer.encode(TEXT)

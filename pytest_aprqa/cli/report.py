@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pytest_aprqa.evidence.record import Evidence
     from pytest_aprqa.scoring.score import QualificationScore
 
-FORMATS = ("all", "html", "junit", "md", "json", "sarif", "csv", "github")
+FORMATS = ("all", "html", "junit", "md", "json", "certificate", "sarif", "csv", "github")
 
 
 @click.command()
@@ -20,11 +20,20 @@ FORMATS = ("all", "html", "junit", "md", "json", "sarif", "csv", "github")
 @click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), help="Folder; default: beside it.")
 @click.option("--formats", type=click.Choice(FORMATS), default="all", show_default=True, help="What to write.")
 @click.option("-m", "--model", help="Model id to print; default: the one in the evidence.")
+@click.option(
+    "--sign",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="KEY",
+    help="Sign certificate.json with this private key (PEM, elliptic curve; extra `sign`).",
+)
 @click.option("--quiet", is_flag=True, help="No summary on standard output.")
-def command(evidence: Path, output: Path | None, formats: str, model: str | None, quiet: bool) -> None:
+def command(
+    evidence: Path, output: Path | None, formats: str, model: str | None, sign: Path | None, quiet: bool
+) -> None:
     """Rebuild the reports of EVIDENCE: the folder of a run, evidence.jsonl, or evidence.json.
 
-    `html` writes report.html, `junit` junit.xml, `md` report.md, `json` evidence.json and mqs.json; `all` is these.
+    `html` writes report.html, `junit` junit.xml, `md` report.md, `json` evidence.json and mqs.json,
+    `certificate` certificate.json and certificate.md; `all` is these.
     `sarif` writes report.sarif, `csv` evidence.csv; `github` prints annotations of a workflow and adds to the job's
     summary. The score is computed anew; where nothing was run there is none, and the exit code is 1.
     """
@@ -52,10 +61,21 @@ def command(evidence: Path, output: Path | None, formats: str, model: str | None
         width = shutil.get_terminal_size((80, 24)).columns
         for text, markup in summary_lines(recorded.entries, result, width):
             click.secho(text, fg=_colour(markup), bold=markup.get("bold"))
+    if sign is not None:
+        written.append(_sign(folder, sign))
     for path in written:
         click.echo(f"wrote {path}", err=True)
     if refusal:
         raise click.ClickException(f"{recorded.path}: no score: {refusal}")
+
+
+def _sign(folder: Path, key: Path) -> Path:
+    from pytest_aprqa.reporting.report_files import CERTIFICATE
+    from pytest_aprqa.signing import sign_file
+
+    if not (folder / CERTIFICATE).is_file():
+        raise click.ClickException(f"{folder}: no {CERTIFICATE} to sign; use --formats all or certificate")
+    return sign_file(folder / CERTIFICATE, key)
 
 
 def _github(entries: list[Evidence], result: QualificationScore | None) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_aprqa.reporting.atomic_file import write_atomically
+from pytest_aprqa.reporting.collector_pause import without_collector
 
 if TYPE_CHECKING:
     from pytest_aprqa.evidence.record import Evidence
@@ -37,6 +38,7 @@ ALL = (
 KILL_MATRIX = "kill_matrix.json"
 
 
+@without_collector()
 def write_reports(
     folder: Path, evidence: Sequence[Evidence], score: QualificationScore | None, *, only: Collection[str] | None = None
 ) -> list[Path]:

@@ -122,6 +122,25 @@ def test_any_output_reason_and_stderr_stay_valid(text, outcome):
     assert len(suite.findall("testcase")) == 1
 
 
+@settings(max_examples=60)
+@given(
+    st.one_of(st.binary(max_size=60).map(lambda data: data.decode("utf-8", "surrogateescape")), st.text(max_size=60))
+)
+def test_any_byte_in_any_field_stays_valid(text):
+    observed = [{"name": text, "value": text, "limit": text, "unit": text, "passed": False}]
+    place = {"id": text, "prompt": text, "model": {"org": text, "name": text, "variant": None}}
+    said = {"reason": text, "output": text, "title": text, "advice": text, "timestamp": text, "observed": observed}
+    names = {"gate_id": text, "playbook": text, "node_id": text, "check": text, "severity": text, "gateway": text}
+    machine = {
+        "host": {"hostname": text, "os": text, "cpu": text},
+        "engine": {"name": text, "version": text, "backend": text, "dtype": text},
+        "artifact": {"format": text, "path": text, "sha256": text, "origin": text},
+    }
+    entry = attempt("Falsified", cell=(text, text, text), scenario=place, **said, **names, **machine)
+    suite = document([entry, attempt("Crashed", stderr=text)])
+    assert (suite.get("failures"), suite.get("errors")) == ("1", "1")
+
+
 @pytest.mark.parametrize("hostile", ["\x1b[31m", "\x7f", "]]>", "<failure/>", "\x00", '" onload="'])
 def test_recorded_control_characters_and_markup_do_not_break_the_document(hostile):
     failure = document([attempt("Falsified", reason=hostile, output=hostile)]).find("testcase/failure")

@@ -1,3 +1,4 @@
+import gc
 import json
 import stat
 
@@ -79,6 +80,20 @@ def test_a_failed_write_leaves_the_old_report_and_no_part(tmp_path, monkeypatch)
     with pytest.raises(OSError, match="No space left"):
         write_reports(tmp_path, [attempt()], scored([attempt()]))
     assert contents(tmp_path) == before
+
+
+def test_the_collector_runs_again_after_the_reports_and_after_an_error(tmp_path):
+    write_reports(tmp_path, [attempt()], None)
+    assert gc.isenabled()
+    with pytest.raises(OSError, match="none"):
+        write_reports(tmp_path / "none", [attempt()], None)
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        write_reports(tmp_path, [attempt()], None)
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 def test_reports_are_readable_by_others_as_the_umask_allows(tmp_path):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -43,6 +44,8 @@ from pytest_aprqa.reporting.html.token_plot import token_plots
 from pytest_aprqa.reporting.matrix import matrices_of
 
 if TYPE_CHECKING:
+    from jinja2 import Template
+
     from pytest_aprqa.evidence.record import Evidence
     from pytest_aprqa.scoring.score import QualificationScore
 
@@ -66,20 +69,9 @@ def report_html(
     evidence: Sequence[Evidence], score: QualificationScore | None, kill_matrix: Mapping[str, Any] | None = None
 ) -> str:
     """The whole page; same input, same bytes. `kill_matrix`: content of kill_matrix.json, where defects were tried."""
-    import jinja2
     from markupsafe import Markup
 
     style, script = _resource("page.css"), _resource("page.js")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {
-        "gateway_word": gateway_word,
-        "cell_filter": _cell_filter,
-        "gate_filter": lambda gate: _show(gate=gate),
-        "drift_mark": lambda level: DRIFT_MARKS[level],
-    }
-    environment.finalize = _visible
     facts = score.to_dict() if score is not None else None
     entries = browser_entries(evidence)
     values = _values(evidence, facts) | {
@@ -92,7 +84,24 @@ def report_html(
         "data": Markup(script_json(entries)),  # noqa: S704 - cannot end the block, see script_json
     }
     values["sections"] = _sections(values)
-    return environment.from_string(_resource("page.html.jinja")).render(values) + "\n"
+    return _template().render(values) + "\n"
+
+
+@lru_cache(maxsize=1)
+def _template() -> Template:
+    import jinja2
+
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "gateway_word": gateway_word,
+        "cell_filter": _cell_filter,
+        "gate_filter": lambda gate: _show(gate=gate),
+        "drift_mark": lambda level: DRIFT_MARKS[level],
+    }
+    environment.finalize = _visible
+    return environment.from_string(_resource("page.html.jinja"))
 
 
 def _values(evidence: Sequence[Evidence], facts: dict[str, Any] | None) -> dict[str, Any]:

@@ -17,7 +17,11 @@ import click
 def command(evidence: Path, model: str | None, as_json: bool, compat: bool) -> None:
     """Score EVIDENCE: evidence.jsonl, evidence.json, or the folder of a run.
 
-    Exit code 0 when a score was computed, whatever it is; 1 when the evidence is empty or cannot be read.
+    The same numbers as in the mqs.json of the run, by the rules of this version (docs/explanation/scoring.md).
+    Exit code 0 when a score was computed, whatever it is; 1 when the evidence is empty, was skipped altogether or
+    cannot be read; 2 when there is no such file.
+
+    Examples: `aprqa score evidence/latest --json`, `aprqa score recorded/evidence.json --compat`.
     """
     from pytest_aprqa.cli.evidence_input import read_evidence
     from pytest_aprqa.scoring.score import score
@@ -50,10 +54,12 @@ def score_lines(facts: dict[str, Any], *, qualifies: bool, production_ready: boo
         f"Normalized Score: {facts['normalized_score']:.1f}/100",
         f"Grade: {facts['grade']}",
         f"Status: {facts['status']}" + (" (incomplete: see below)" if facts.get("incomplete") else ""),
+        *([f"Proven: {facts['proven_raw']}/1000"] if facts["proven_raw"] < facts["raw_score"] else []),
         *[f"Because: {for_terminal(reason)}" for reason in verdict_reasons(facts)],
         f"Gateways Passed: {_word(facts['gateways_passed'])}",
         f"Qualifies: {_word(qualifies)}",
         f"Production Ready: {_word(production_ready)}",
+        f"Rules: {'of the earlier tool (--compat)' if facts['compat'] else 'version ' + facts['rules_version']}",
         "--- Gateways ---",
     ]
     for gateway in facts["gateways"]:

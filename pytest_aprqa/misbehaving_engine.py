@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pytest_aprqa.engines.errors import EngineError
@@ -24,6 +24,7 @@ from pytest_aprqa.models.chat_template import render_chat
 
 ANSWER = "4 is the answer to that question, I am sure."
 SLOW_S = 0.2
+LONG_TOKENS, LONG_S, LONG_STEP_S = 128, 2.5, 0.01  # a generation that is long enough to be abandoned
 ROUNDED_STEPS = 1.0  # steps between zero and the largest weight of a row: what 2 bits hold
 CARELESS = "rounds_weights"
 
@@ -74,9 +75,11 @@ class MisbehavingEngine:
     ) -> list[GenerationResult]:
         """The sentence, or what the fault makes of it. Raises EngineError for a prompt beyond the context."""
         self._calls += 1
-        return [self._one(request, len(requests), on_token) for request in requests]
+        return [self._one(request, len(requests), progress, on_token) for request in requests]
 
-    def _one(self, request: GenerationRequest, batch: int, on_token: TokenSink | None) -> GenerationResult:
+    def _one(
+        self, request: GenerationRequest, batch: int, progress: Progress, on_token: TokenSink | None
+    ) -> GenerationResult:
         assert self._file is not None
         tokenizer = self._file.tokenizer
         ids = self._prompt_ids(request)
@@ -85,9 +88,16 @@ class MisbehavingEngine:
             new = new[: request.max_new_tokens]
         if self._fault == "slow":
             time.sleep(SLOW_S)
-        if on_token is not None:
+        if on_token is not None and self._fault == "streams_at_once":
+            on_token(tokenizer.decode(new), new)
+        elif on_token is not None:
             for token in new:
                 on_token(tokenizer.decode([token]), [token])
+        if request.max_new_tokens == LONG_TOKENS:
+            for step in range(int(LONG_S / LONG_STEP_S)):
+                time.sleep(LONG_STEP_S)
+                if self._fault != "generates_for_nobody":
+                    progress("tokens", step, LONG_TOKENS)
         return GenerationResult(request.key, self._decoded(new), ids, new, "stop", 0.01, 0.001)
 
     def _prompt_ids(self, request: GenerationRequest) -> list[int]:
@@ -161,20 +171,33 @@ class BrokenProxy:
     def __init__(self, app: Any, fault: str) -> None:
         self._app = app
         self._fault = fault
+        self._in_flight = 0
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Pass everything on, changed as the fault wants it."""
-        path, pieces = scope.get("path", ""), 0
+        path, pieces, slow = scope.get("path", ""), 0, False
+        self._in_flight += 1
+        beside_others = self._in_flight > 1
 
         async def changed_receive() -> Any:
-            return self._request(await receive())
+            nonlocal slow
+            message = await receive()
+            slow = slow or bool(message.get("body") and message.get("more_body"))
+            return self._request(message)
 
         async def changed_send(message: Any) -> None:
             nonlocal pieces
             pieces += message.get("body", b"").startswith(b"data:")
+            if self._fault == "slow_clients_are_refused" and slow and message["type"] == "http.response.start":
+                message = message | {"status": 408}
+            if self._fault == "mixes_clients" and beside_others:
+                message = _with_answer(message, lambda answer: answer["choices"][0].update(text="another client's"))
             await send(self._response(message, path, pieces))
 
-        await self._app(scope, changed_receive, changed_send)
+        try:
+            await self._app(scope, changed_receive, changed_send)
+        finally:
+            self._in_flight -= 1
 
     def _request(self, message: Any) -> Any:
         if self._fault == "server_adds_a_space" and message["type"] == "http.request" and message["body"]:
@@ -193,16 +216,28 @@ class BrokenProxy:
             return message | {"body": b""}
         if self._fault == "stream_without_an_end" and b"[DONE]" in body:
             return message | {"body": body.replace(b"data: [DONE]", b": end      ")}
-        if self._fault == "usage_counts_nothing" and body.startswith(b"{") and b'"usage"' in body:
-            answer = json.loads(body)
-            answer["usage"]["completion_tokens"] = 0
-            return message | {"body": json.dumps(answer, separators=(",", ":")).encode().ljust(len(body))}
+        if self._fault == "usage_counts_nothing":
+            return _with_answer(message, lambda answer: answer["usage"].update(completion_tokens=0))
+        if self._fault == "usage_counts_one_more":
+            return _with_answer(message, lambda a: a["usage"].update(prompt_tokens=a["usage"]["prompt_tokens"] + 1))
         return message
 
     def _status(self, status: int, path: str) -> int:
         if self._fault == "health_says_503" and path == "/health":
             return 503
+        if self._fault == "huge_limits_are_500" and status == 400:
+            return 500
         return 200 if self._fault == "bad_request_is_200" and 400 <= status < 500 else status
+
+
+def _with_answer(message: Any, change: Callable[[Any], object]) -> Any:
+    """A message whose body, if it is a whole answer, is changed in place; no longer than it was."""
+    body = message.get("body", b"")
+    if not (body.startswith(b"{") and b'"usage"' in body):
+        return message
+    answer = json.loads(body)
+    change(answer)
+    return message | {"body": json.dumps(answer, separators=(",", ":")).encode().ljust(len(body))}
 
 
 def _json_or_none(data: bytes) -> Any:

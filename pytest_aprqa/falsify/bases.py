@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_aprqa.playbooks.blocks import DIFFERENTIAL_DEFAULTS
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -22,6 +24,11 @@ HANG_TIMEOUT_MS = 5000  # where every answer takes the whole limit
 MODALITIES = ("run", "chat")
 GROUND_TRUTH = "safetensors"
 QUANTISATION = "bf16"
+# Blocks whose checks read the file only: they are tried on every copy. Those with an engine have tests of their own.
+BLOCKS = {
+    f"differential_tests.{name}": DIFFERENTIAL_DEFAULTS[name] | {"gates": []}
+    for name in ("format_validation", "tensor_diff", "fingerprint", "validate_stats")
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +135,6 @@ def playbook_for(
         path=folder.parent / f"{folder.name}.playbook.yaml",
         model=model,
         matrix=matrix,
-        blocks={},
+        blocks=BLOCKS,
         profile_ci=profile,
     )

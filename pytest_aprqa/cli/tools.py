@@ -11,7 +11,9 @@ import click
 @click.command()
 @click.argument("model_path", type=click.Path(exists=True, path_type=Path))
 @click.option("--no-gpu", is_flag=True, help="On the CPU.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("output"), show_default=True)
+@click.option(
+    "-o", "--output", type=click.Path(file_okay=False, path_type=Path), default=Path("output"), show_default=True
+)
 @click.option("--include-serve", is_flag=True, help="Also start a server, ask it once and end it.")
 @click.option("--apr-binary", metavar="PROGRAM", default="apr", help="The `apr` program (default: the one on PATH).")
 @click.pass_context

@@ -47,6 +47,8 @@ def shape_from_config(place: Path, family: str, size: str) -> Shape:
 
     ModelError: no such file, a field missing or wrong. PlaybookError: it declares another family or another size.
     """
+    if place.is_file() and place.name != "config.json":
+        raise PlaybookError(place, "is not called config.json", advice="name config.json of the model, or its folder")
     config = config_from_hf(place.parent if place.name == "config.json" else place)
     constraints = _constraints(family)
     if config.architecture in FAMILY_TABLE and config.architecture != constraints.name:

@@ -11,6 +11,7 @@ from typing import Any
 
 from pytest_aprqa.models.family_table import FAMILY_TABLE, Family
 from pytest_aprqa.playbooks.document import Document, load_yaml
+from pytest_aprqa.playbooks.errors import PlaybookError
 from pytest_aprqa.playbooks.validation import BOOLEAN_WORDS
 
 # Name in the contract -> name after `expected_` in a playbook.
@@ -38,6 +39,8 @@ class FamilyContract:
 
 def read_contract(path: Path) -> FamilyContract:
     """Read FAMILY.yaml. PlaybookError: not readable, no `size_variants`, a dimension that is no count."""
+    if not path.exists():
+        raise PlaybookError(path, "no such contract", advice="name the contract of the family, or its folder")
     document = load_yaml(path)
     data = document.data
     if not isinstance(data, dict) or not isinstance(data.get("size_variants"), dict) or not data["size_variants"]:

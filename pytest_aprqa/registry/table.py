@@ -59,7 +59,7 @@ def read_registry(path: Path) -> Registry:
             raise RegistryError(path, f"is larger than {MAX_BYTES >> 20} MiB", advice="this is no registry")
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
-        raise RegistryError(path, f"cannot be read: {error.strerror}", advice="name it with --registry") from None
+        raise RegistryError(path, f"cannot be read: {error.strerror}", advice="check the path") from None
     except UnicodeDecodeError as error:
         raise RegistryError(path, f"is not UTF-8 at byte {error.start}", advice="save it as UTF-8") from None
     registry = Registry(path, newline="\r\n" if "\r\n" in text else "\n")

@@ -83,7 +83,7 @@ def test_default_contract_is_used_where_it_is_there(capsys):
         ([*WANTED, "--tier", "huge"], 2, "Unknown tier: huge"),
         ([*WANTED, "-o", "x.yaml"], 2, "ends in .playbook.yaml"),
         ([*WANTED, "--config", "/"], 1, "config.json"),
-        ([*WANTED, "--contracts-path", "."], 1, "qwen2.yaml: no such"),
+        ([*WANTED, "--contracts-path", "."], 1, "qwen2.yaml: no such contract"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(capsys, arguments, code, words):

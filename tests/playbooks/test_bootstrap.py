@@ -132,7 +132,7 @@ def test_an_unknown_size_lists_those_that_there_are(tmp_path):
 def test_an_unknown_family_names_what_is_close(tmp_path):
     with pytest.raises(PlaybookError, match="no family qwen22; did you mean qwen2"):
         shape_from_table("qwen22", "1b")
-    with pytest.raises(PlaybookError, match="no such playbook"):
+    with pytest.raises(PlaybookError, match="no such contract"):
         shape_from_contract(tmp_path / "absent", "qwen2", "1b")
 
 

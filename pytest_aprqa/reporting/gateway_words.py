@@ -21,7 +21,7 @@ def category_points(facts: dict[str, Any]) -> list[tuple[str, int, int]]:
 
 def without_evidence(facts: dict[str, Any]) -> list[str]:
     """Categories, gateways and P0 checks of which nothing ran, in this order."""
-    gateways = [gateway["id"] for gateway in facts["gateways"] if gateway_word(gateway) == "not evaluated"]
+    gateways = [gateway["id"] for gateway in facts["gateways"] if gateway["passed"] is None]
     return unevaluated_categories(facts) + gateways + [str(gate) for gate in facts.get("not_evaluated_gates") or []]
 
 

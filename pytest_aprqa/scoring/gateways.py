@@ -58,8 +58,13 @@ def _ran(evidence: Sequence[Evidence]) -> list[Evidence]:
 
 
 def evaluate(evidence: Sequence[Evidence], enabled: Collection[str] | None = None) -> list[GatewayResult]:
-    """Results in order G0 to G4. `enabled` None means all; G0 cannot be switched off."""
+    """Results in order G0 to G4. `enabled` None means all; G0 cannot be switched off.
+
+    A gateway that the playbook switched off (its checks were skipped for that reason) can still fail, by what other
+    checks saw: a crash is a crash.
+    """
     ran = _ran(evidence)
+    reasons_to_skip = {e.reason for e in evidence if e.outcome is Outcome.SKIPPED}
     results = []
     for gateway in DESCRIPTIONS:
         if enabled is not None and gateway not in enabled and gateway != ALWAYS_ON:
@@ -71,11 +76,18 @@ def evaluate(evidence: Sequence[Evidence], enabled: Collection[str] | None = Non
         if reasons:
             text = _reason_text(gateway, reasons)
             results.append(GatewayResult(gateway, False, FAILED, DESCRIPTIONS[gateway], text))
+        elif not mine and _switched_off(gateway, reasons_to_skip):
+            results.append(GatewayResult(gateway, None, SWITCHED_OFF, DESCRIPTIONS[gateway]))
         elif evaluated:
             results.append(GatewayResult(gateway, True, PASSED, DESCRIPTIONS[gateway]))
         else:
             results.append(GatewayResult(gateway, None, NOT_EVALUATED, DESCRIPTIONS[gateway]))
     return results
+
+
+def _switched_off(gateway: str, reasons_to_skip: Collection[str]) -> bool:
+    beginning = str(_RULE["switched_off_by"]).format(id=gateway)
+    return gateway != ALWAYS_ON and any(reason.startswith(beginning) for reason in reasons_to_skip)
 
 
 # Each judge: entries of the gateway, all entries that ran -> (reasons for failing, whether anything was evaluated).

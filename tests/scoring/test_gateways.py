@@ -169,6 +169,24 @@ def test_a_switched_off_gateway_is_neither_passed_nor_failed():
     assert [r.passed for r in evaluate(evidence, ["G2"]) if r.id == "G1"] == [None]
 
 
+@pytest.mark.parametrize(
+    ("gateway", "state"), [("G0", "not evaluated"), ("G1", "switched off"), ("G4", "switched off")]
+)
+def test_a_gateway_that_the_playbook_switched_off_is_named_as_such(gateway, state):
+    off = dataclasses.replace(
+        skipped(f"{gateway}-X-001"), reason=f"gateway {gateway} is switched off by the playbook (gates.x)"
+    )
+    assert states([passed("F-QUAL-001"), off])[gateway] == state
+    assert states([passed("F-QUAL-001"), off, passed(f"{gateway}-X-001")])[gateway] == "passed"
+    assert states([passed("F-QUAL-001"), skipped(f"{gateway}-X-001")])[gateway] == "not evaluated"
+
+
+def test_a_crash_fails_g3_though_the_playbook_switched_it_off():
+    off = dataclasses.replace(skipped("G3-STABLE"), reason="gateway G3 is switched off by the playbook")
+    assert states([passed("F-A1-001"), off])["G3"] == "switched off"
+    assert states([crashed("F-A1-001"), off])["G3"] == "failed"
+
+
 def test_g0_cannot_be_switched_off():
     assert states([failed("G0-VALIDATE-001")], enabled=[])["G0"] == "failed"
 

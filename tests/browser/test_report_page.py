@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from pathlib import Path
 
 import pytest
 
@@ -246,11 +245,17 @@ def test_pictures_have_a_size_and_print_has_no_controls(open_page):
     assert page.locator("#matrix").is_visible()
 
 
-def test_screenshot_is_written_where_asked(open_page):
-    """`SCREENSHOTS=FOLDER` keeps the pictures, for a person to look at and for the documentation."""
-    folder = os.environ.get("SCREENSHOTS")
-    if not folder:
-        pytest.skip("SCREENSHOTS is not set")
-    for scheme in ("light", "dark"):
-        page = open_page(full_run(), KILLS, color_scheme=scheme, viewport={"width": 1200, "height": 1000})
-        page.screenshot(path=str(Path(folder) / f"report-{scheme}.png"), full_page=True)
+def test_a_narrow_page_does_not_scroll_sideways_and_stays_short(open_page):
+    entries = [attempt(check=f"check_with_a_long_name_{number:03d}") for number in range(PAGE)] + full_run()
+    page = open_page(entries, KILLS, viewport={"width": 380, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 380
+    heights = page.evaluate("Array.from(document.querySelectorAll('#entries tbody tr'), (row) => row.offsetHeight)")
+    assert max(heights) < 130, "an entry is squeezed into a column of single letters"
+
+
+def test_print_is_light_and_keeps_the_shades(open_page):
+    page = open_page(full_run(), KILLS, color_scheme="dark")
+    page.emulate_media(media="print", color_scheme="dark")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.evaluate("getComputedStyle(document.querySelector('#drift td.h5')).printColorAdjust") == "exact"
+    assert page.locator(".printed").is_visible()

@@ -3,7 +3,7 @@
   const PAGE = 50;
   const FIELDS = ["outcome", "severity", "gate", "gateway", "playbook", "format", "backend", "part"];
   const DETAILS = [
-    ["claim", "Claim"], ["reason", "Reason"], ["observed", "Observed"], ["prompt", "Prompt"], ["output", "Output"],
+    ["gate", "Gate"], ["claim", "Claim"], ["reason", "Reason"], ["observed", "Observed"], ["prompt", "Prompt"], ["output", "Output"],
     ["stderr", "Standard error"], ["advice", "What to do"], ["engine", "Engine"], ["severity", "Severity"],
     ["gateway", "Gateway or invariant"], ["playbook", "Playbook"],
   ];
@@ -101,7 +101,7 @@
       button.addEventListener("click", () => toggle(button, row, entry));
       const item = element("td");
       item.append(button);
-      const gate = element("td");
+      const gate = element("td", undefined, "gate");
       gate.append(element("code", entry.gate));
       row.append(element("td", entry.outcome, entry.outcome.toLowerCase()), gate, item,
         element("td", entry.reason || "", "reason"), element("td", String(entry.ms || 0), "number"));

@@ -192,7 +192,7 @@ def read_certificate(path: Path) -> dict[str, Any]:
         raise CertificateError(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
         raise CertificateError(f"{path}: is not JSON: {str(error)[:200]}") from None
-    for error in _validator().iter_errors(document):
-        where = "/".join(str(part) for part in error.absolute_path) or "document"
-        raise CertificateError(f"{path}: {where}: {error.message[:200]}")
+    for fault in _validator().iter_errors(document):
+        where = "/".join(str(part) for part in fault.absolute_path) or "document"
+        raise CertificateError(f"{path}: {where}: {fault.message[:200]}")
     return document  # type: ignore[no-any-return]

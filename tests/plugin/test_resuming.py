@@ -134,6 +134,7 @@ def test_a_folder_without_a_usable_log_is_a_usage_error(project, content, messag
     result.stderr.fnmatch_lines([message])
 
 
+@pytest.mark.slow
 def test_a_run_killed_in_the_middle_resumes_to_the_same_verdict(project, work_cache):
     path = project.write_playbook(oracles=[WRONG])
     selection = ["-k", "tensor or sound or answer or survives or config", "-p", "no:cacheprovider"]

@@ -1,0 +1,124 @@
+"""Signed certificates: made and checked by the field's tool; a changed byte, another key or no signature fail."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+
+import pytest
+
+from pytest_aprqa.cli.main import call
+from pytest_aprqa.signing import SigningError, sign_file, verify_file
+from tests.cli.test_verify_command import entries_of, write_run
+
+HAS_TOOL = importlib.util.find_spec("model_signing") is not None and importlib.util.find_spec("OpenSSL") is not None
+signs = pytest.mark.skipif(not HAS_TOOL, reason="signatures need the extra `sign` (model-signing, pyopenssl)")
+
+
+def key_pair(folder, name):
+    """Paths of a private and a public key in PEM, elliptic curve P-256."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    encoding, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    private, public = folder / f"{name}.pem", folder / f"{name}.pub"
+    private.write_bytes(key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, plain))
+    public.write_bytes(key.public_key().public_bytes(encoding, serialization.PublicFormat.SubjectPublicKeyInfo))
+    return private, public
+
+
+@pytest.fixture
+def run(tmp_path):
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "model.safetensors").write_bytes(b"weights of the model")
+    return write_run(tmp_path / "run", entries_of(model))
+
+
+@pytest.fixture
+def signed(run, tmp_path):
+    """A signed run, and the public key."""
+    private, public = key_pair(tmp_path, "mine")
+    assert call(["report", str(run), "--formats", "certificate", "--sign", str(private), "--quiet"]) == 0
+    assert (run / "certificate.json.sig").is_file()
+    return run, public
+
+
+def states(capsys, run, *arguments):
+    capsys.readouterr()
+    code = call(["verify", str(run), "--json", *map(str, arguments)])
+    checks = json.loads(capsys.readouterr().out)["checks"]
+    return code, {check["name"]: check["state"] for check in checks}
+
+
+@signs
+def test_a_signed_certificate_is_verified(signed, capsys):
+    run, public = signed
+    code, found = states(capsys, run, "--public-key", public)
+    assert (code, found["signature"]) == (0, "passed")
+
+
+@signs
+def test_a_signature_that_nobody_asked_for_is_told(signed, capsys):
+    code, found = states(capsys, signed[0])
+    assert (code, found["signature"]) == (0, "not checked")
+
+
+@signs
+def test_a_tampered_certificate_fails_even_by_one_space(signed, capsys):
+    run, public = signed
+    path = run / "certificate.json"
+    path.write_bytes(path.read_bytes() + b" ")
+    code, found = states(capsys, run, "--public-key", public)
+    assert (code, found["signature"]) == (1, "failed")
+    assert found["score"] == "passed", "only the signature can see this"
+
+
+@signs
+def test_the_key_of_somebody_else_fails(signed, tmp_path, capsys):
+    _, other = key_pair(tmp_path, "other")
+    assert states(capsys, signed[0], "--public-key", other)[1]["signature"] == "failed"
+
+
+@signs
+def test_the_signature_of_another_file_fails(signed, tmp_path, capsys):
+    run, public = signed
+    other = tmp_path / "other.json"
+    other.write_text("{}")
+    signature = sign_file(other, tmp_path / "mine.pem")
+    code, found = states(capsys, run, "--public-key", public, "--signature", signature)
+    assert (code, found["signature"]) == (1, "failed")
+
+
+@signs
+def test_what_is_no_key_is_one_line(run, tmp_path, capsys):
+    (tmp_path / "no.pem").write_text("no key")
+    assert call(["report", str(run), "--sign", str(tmp_path / "no.pem"), "--quiet"]) == 1
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(told) == 1
+    assert "cannot be signed with it" in told[0]
+
+
+def test_no_signature_is_a_failure_where_a_key_is_given(run, tmp_path, capsys):
+    (tmp_path / "any.pub").write_text("key")
+    code, found = states(capsys, run, "--public-key", tmp_path / "any.pub")
+    assert (code, found["signature"]) == (1, "failed")
+
+
+def test_without_the_extra_the_error_names_it(run, tmp_path, monkeypatch):
+    for name in ("model_signing", "model_signing.signing", "model_signing.verifying"):
+        monkeypatch.setitem(sys.modules, name, None)
+    (tmp_path / "key").write_text("key")
+    (run / "certificate.json.sig").write_text("{}")
+    with pytest.raises(SigningError, match=r"need the extra `sign`.*pip install"):
+        verify_file(run / "certificate.json", tmp_path / "key")
+    with pytest.raises(SigningError, match="need the extra `sign`"):
+        sign_file(run / "certificate.json", tmp_path / "key")
+    assert call(["report", str(run), "--sign", str(tmp_path / "key"), "--quiet"]) == 1
+
+
+def test_a_signature_without_a_key_is_wrong_use(run, tmp_path):
+    (tmp_path / "x.sig").write_text("{}")
+    assert call(["verify", str(run), "--signature", str(tmp_path / "x.sig")]) == 2

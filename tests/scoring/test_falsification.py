@@ -116,3 +116,52 @@ def test_rows_are_sorted_by_id():
 @pytest.mark.parametrize(("gate_id", "word"), [("F-PERF-001", "performance"), ("F-X-001", "Hypothesis for F-X-001")])
 def test_hypotheses_are_named_by_the_category_in_the_id(gate_id, word):
     assert word in hypothesis_of(gate_id)
+
+
+# -- laws --------------------------------------------------------------------------------------------------------------
+
+MAKERS = (passed, failed, timed_out, crashed, skipped)
+IDS = ("G0-VALIDATE-001", "F-QUAL-001", "F-PERF-001", "F-EDGE-001", "F-X-P0-001", "F-X-P1-001", "F-X-P2-001")
+entries = st.builds(lambda make, gate: make(gate), st.sampled_from(MAKERS), st.sampled_from(IDS))
+
+
+@given(st.lists(entries, max_size=20))
+def test_every_entry_is_counted_once_and_every_share_is_one(evidence):
+    report = falsification_report(evidence)
+    assert report.hypotheses_tested + report.inconclusive == len(evidence)
+    assert report.corroborated + report.falsified == report.hypotheses_tested
+    assert sum(row.occurrence_count for row in report.falsifications) == report.falsified
+    shares = (
+        report.corroboration_ratio,
+        report.severity_weighted_score,
+        report.confidence_level,
+        report.reproducibility_index,
+    )
+    assert all(0.0 <= share <= 1.0 for share in shares)
+    assert report.confidence_level <= report.corroboration_ratio + 1e-12
+    assert report.black_swan_count <= report.falsified
+
+
+@given(st.lists(entries, min_size=1, max_size=20), st.data())
+def test_a_refuted_hypothesis_that_holds_never_looks_worse(evidence, data):
+    position = data.draw(st.integers(0, len(evidence) - 1))
+    worse, better = [*evidence], [*evidence]
+    worse[position] = failed(evidence[position].gate_id)
+    better[position] = passed(evidence[position].gate_id)
+    low, high = falsification_report(worse), falsification_report(better)
+    assert high.corroboration_ratio >= low.corroboration_ratio
+    assert high.severity_weighted_score >= low.severity_weighted_score
+    assert high.confidence_level >= low.confidence_level - 1e-12
+    assert high.black_swan_count <= low.black_swan_count
+
+
+@given(st.lists(entries, min_size=1, max_size=20), st.data())
+def test_a_hypothesis_that_is_skipped_is_worth_no_more_than_one_that_holds(evidence, data):
+    position = data.draw(st.integers(0, len(evidence) - 1))
+    skip, hold = [*evidence], [*evidence]
+    skip[position] = skipped(evidence[position].gate_id)
+    hold[position] = passed(evidence[position].gate_id)
+    low, high = falsification_report(skip), falsification_report(hold)
+    assert low.corroboration_ratio <= high.corroboration_ratio
+    assert low.severity_weighted_score <= high.severity_weighted_score
+    assert low.confidence_level <= high.confidence_level + 1e-12

@@ -117,6 +117,11 @@ def test_a_number_of_the_text_is_the_rules(sentence):
     assert sentence.format(**rules()) in PAGE
 
 
+def test_the_table_of_fields_is_complete():
+    named = re.findall(r"`([a-z_]+)`", " ".join(row[0] for row in table_rows("Field")))
+    assert sorted(named) == sorted(score(complete_run(), model_id="m").to_dict())
+
+
 def test_the_wilson_bounds_of_the_page():
     assert (
         f"Ten of ten gives {wilson_lower_bound(10, 10):.2f}, a hundred of a hundred {wilson_lower_bound(100, 100):.2f}"

@@ -249,7 +249,9 @@ def test_a_narrow_page_does_not_scroll_sideways_and_stays_short(open_page):
     entries = [attempt(check=f"check_with_a_long_name_{number:03d}") for number in range(PAGE)] + full_run()
     page = open_page(entries, KILLS, viewport={"width": 380, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= 380
-    heights = page.evaluate("Array.from(document.querySelectorAll('#entries tbody tr'), (row) => row.offsetHeight)")
+    page.locator("#entries tbody button").nth(1).click()
+    assert page.locator("#entries tbody button").first.bounding_box()["width"] > 150
+    heights = page.evaluate("Array.from(document.querySelectorAll('#entries tbody tr:not(.detail)'), (row) => row.offsetHeight)")
     assert max(heights) < 130, "an entry is squeezed into a column of single letters"
 
 

@@ -13,6 +13,7 @@
       (entry.observed || []).join(" ")].join("\n").toLowerCase());
   const search = document.getElementById("search");
   const body = document.querySelector("#entries tbody");
+  const headings = Array.from(document.querySelectorAll("#entries thead th"));
   const form = document.getElementById("filters");
   const selects = Array.from(form.querySelectorAll("select"));
   const extra = {};
@@ -62,7 +63,7 @@
   const detail = (entry) => {
     const row = element("tr", undefined, "detail");
     const cell = element("td");
-    cell.colSpan = 5;
+    cell.colSpan = headings.filter((heading) => heading.offsetParent !== null).length;  // a narrow page hides some
     const list = element("dl");
     for (const [name, title] of DETAILS) {
       const value = entry[name];

@@ -44,8 +44,10 @@ SUITE_MODULES = (
     "pytest_aprqa.suite.test_conversion",
     "pytest_aprqa.suite.test_provenance",
     "pytest_aprqa.suite.test_configured_blocks",
+    "pytest_aprqa.suite.test_declared_skips",
 )
 BLOCK_ARGUMENT = BLOCK_MARK = "block"
+SKIP_ARGUMENT = "declared_skip"
 _NODES = pytest.StashKey[dict[Path, "PlaybookFile"]]()
 _CHECKS = pytest.StashKey[dict[str, Any]]()
 CHECKS_ENTRY_POINT = "pytest_aprqa.checks"
@@ -204,6 +206,10 @@ def parametrize(metafunc: pytest.Metafunc) -> None:
     if BLOCK_ARGUMENT in metafunc.fixturenames:
         metafunc.parametrize(BLOCK_ARGUMENT, unrun_parts(parent.playbook))
         return
+    if SKIP_ARGUMENT in metafunc.fixturenames:
+        skips = parent.playbook.absent_parts
+        metafunc.parametrize(SKIP_ARGUMENT, [str(skip) for skip in skips], ids=[skip.part for skip in skips])
+        return
     if CONVERSION_ARGUMENT in metafunc.fixturenames:
         conversions = conversions_for(parent.playbook.matrix.formats)
         metafunc.parametrize(CONVERSION_ARGUMENT, conversions, ids=[one.name for one in conversions])
@@ -227,7 +233,7 @@ def _is_empty(item: pytest.Item) -> bool:
     given = callspec.params if callspec is not None else {}
     return any(
         argument in names and (argument not in given or type(given[argument]).__name__ == "NotSetType")
-        for argument in (BLOCK_ARGUMENT, CONVERSION_ARGUMENT)
+        for argument in (BLOCK_ARGUMENT, CONVERSION_ARGUMENT, SKIP_ARGUMENT)
     )
 
 

@@ -32,6 +32,9 @@ def reason_to_skip(item: pytest.Item, state: RunState) -> str | None:
         return f"gateway {claim.gateway} is switched off by the playbook (gates.{GATE_SWITCHES[claim.gateway]})"
     if claim.invariant is not None and claim.invariant not in playbook.contract_invariants:
         return f"invariant {claim.invariant} is not listed in the playbook's contract_tests.invariants"
+    for skip in playbook.skips:
+        if target is not None and skip.part in (target.format, target.backend):
+            return str(skip)
     tier = state.model_for(playbook).settings.restricting_tier
     if tier is not None and target is not None:
         from pytest_aprqa.playbooks.tiers import parse_tier

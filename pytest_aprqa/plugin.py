@@ -134,9 +134,13 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
     from pytest_aprqa.collection import PlaybookFile, is_playbook
     from pytest_aprqa.requested_playbooks import is_requested
 
-    if is_playbook(file_path) or is_requested(parent.config, file_path):
+    if is_playbook(file_path):
         return PlaybookFile.of(parent, file_path)
-    return None
+    if not is_requested(parent.config, file_path):
+        return None
+    from pytest_aprqa.requested_playbooks import collector_of
+
+    return collector_of(parent, file_path)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -55,6 +55,14 @@ def is_requested(config: pytest.Config, path: Path) -> bool:
     return path in config.stash[REQUESTED]
 
 
+def collector_of(parent: pytest.Collector, path: Path) -> pytest.Collector:
+    """The node of a file that `--playbook` names, whatever it is called and whichever kind it is."""
+    from pytest_aprqa.collection import PlaybookFile
+    from pytest_aprqa.verification_items import VerificationCollector
+
+    return VerificationCollector.of(parent, path) if _is_verification(path) else PlaybookFile.of(parent, path)
+
+
 def check_before_run(config: pytest.Config, recorder: Recorder) -> None:
     """Load the requested playbooks, resolve settings, locate models, open the evidence folder; else a usage error."""
     requested: list[Path] = config.stash[REQUESTED]
@@ -66,10 +74,29 @@ def check_before_run(config: pytest.Config, recorder: Recorder) -> None:
     if not paths:
         return
     checks_namespace(config)
+    models = [path for path in paths if not _is_verification(path)]
     for path in paths:
-        recorder.header += _check_one(config, path)
+        if path in models:
+            recorder.header += _check_one(config, path)
+        else:
+            recorder.header.append(f"verification: {path}")
+    if not models:
+        return
     if not config.option.collectonly:
-        recorder.open_folder([path.name.split(".playbook.")[0] for path in paths])
+        recorder.open_folder([path.name.split(".playbook.")[0] for path in models])
+
+
+def _is_verification(path: Path) -> bool:
+    """True for a ticket, hypotheses or gateway specification file. A bad one is a usage error."""
+    from pytest_aprqa.playbooks.errors import PlaybookError
+    from pytest_aprqa.playbooks.verification import load_verification
+
+    if is_playbook(path):
+        return False
+    try:
+        return load_verification(path) is not None
+    except PlaybookError as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 def _check_one(config: pytest.Config, path: Path) -> list[str]:
@@ -83,6 +110,7 @@ def _check_one(config: pytest.Config, path: Path) -> list[str]:
         playbook = playbook_of(config, path)
         settings = resolve_settings(config, playbook)
         lines = [f"playbook: {path}", *(f"warning: {warning}" for warning in playbook.warnings)]
+        lines += [f"[WARN] Implicit skip detected: {name}" for name in playbook.implicit_skips]
         if not config.option.collectonly:
             location = ModelUnderTest(playbook, settings).location
             lines.append(f"model: {playbook.model.hf_repo} in {location.folder} ({location.how})")

@@ -18,13 +18,14 @@ def command() -> None:
 @command.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 def check(paths: tuple[Path, ...]) -> int:
-    """Check PATHS: playbooks, or folders in which all `*.playbook.yaml` are checked, also below.
+    """Check PATHS: playbooks, tickets, gateway specifications; in folders, and below, all `*.playbook.yaml`.
 
     Every fault is one line with line, column and what to do; warnings do not fail. Exit code 1 when one is wrong.
     """
     from pytest_aprqa.playbooks.errors import PlaybookError
     from pytest_aprqa.playbooks.loading import load_playbook
     from pytest_aprqa.playbooks.lookup import SUFFIX
+    from pytest_aprqa.playbooks.verification import load_verification
     from pytest_aprqa.reporting.hostile_text import for_terminal
 
     files = [file for path in paths for file in (sorted(path.rglob(f"*{SUFFIX}")) if path.is_dir() else [path])]
@@ -33,6 +34,8 @@ def check(paths: tuple[Path, ...]) -> int:
     wrong = 0
     for file in files:
         try:
+            if not file.name.endswith(SUFFIX) and load_verification(file) is not None:
+                continue
             playbook = load_playbook(file)
         except PlaybookError as error:
             wrong += 1
@@ -66,7 +69,9 @@ def write(folder: Path, facts: Path | None, schema: str, only_check: bool) -> in
     from pytest_aprqa.models.bundled import bundled_folder
     from pytest_aprqa.playbooks.facts import read_models, read_playbook_facts
     from pytest_aprqa.playbooks.generator import playbook_text
+    from pytest_aprqa.playbooks.skips import SUFFIX as SKIP_SUFFIX
     from pytest_aprqa.playbooks.validation import SCHEMA_PATH
+    from pytest_aprqa.playbooks.verification_texts import skip_text
 
     tables = facts or bundled_folder() / "playbooks" / "facts"
     models = read_models(tables / "models.csv")
@@ -76,19 +81,43 @@ def write(folder: Path, facts: Path | None, schema: str, only_check: bool) -> in
         if row.hf_repo not in models:
             raise click.ClickException(f"{tables / 'playbooks.csv'}: {row.file}: {row.hf_repo} is not in models.csv")
         texts[folder / row.file] = playbook_text(row, models[row.hf_repo], schema=schema)
+        if skips := skip_text(row):
+            texts[folder / f"{row.stem}{SKIP_SUFFIX}"] = skips
     if "://" not in schema:
         texts[folder / schema] = SCHEMA_PATH.read_text(encoding="utf-8")
-    differing = [path.name for path, text in texts.items() if not _holds(path, text)]
-    for path, text in texts.items():
-        if not only_check and path.name in differing:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-    if only_check and differing:
-        raise click.ClickException(
-            f"{folder}: {len(differing)} files differ from the facts: {', '.join(differing[:5])}"
-        )
-    click.echo(f"{len(rows)} playbooks, {len(differing)} files written")
+    differing = _write(folder, texts, only_check)
+    click.echo(f"{len(rows)} playbooks, {differing} files written")
     return 0
+
+
+@command.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option(
+    "--check", "only_check", is_flag=True, help="Write nothing; exit code 1 when a file differs from its table."
+)
+def examples(folder: Path, only_check: bool) -> int:
+    """Write examples of the other kinds into FOLDER: `verify/` (tickets, hypotheses) and `spec/` (gateways)."""
+    from pytest_aprqa.playbooks.validation import SCHEMA_PATH, VERIFICATION_SCHEMA_PATH
+    from pytest_aprqa.playbooks.verification_texts import example_texts
+
+    texts = {folder / name: text for name, text in example_texts().items()}
+    for schema in (SCHEMA_PATH, VERIFICATION_SCHEMA_PATH):
+        texts[folder / schema.name] = schema.read_text(encoding="utf-8")
+    differing = _write(folder, texts, only_check)
+    click.echo(f"{len(texts)} files, {differing} written")
+    return 0
+
+
+def _write(folder: Path, texts: dict[Path, str], only_check: bool) -> int:
+    """Write what differs and say how many; with `only_check`, an error that names the first of them."""
+    differing = {path: text for path, text in texts.items() if not _holds(path, text)}
+    if only_check and differing:
+        names = ", ".join(path.name for path in list(differing)[:5])
+        raise click.ClickException(f"{folder}: {len(differing)} files differ from the facts: {names}")
+    for path, text in differing.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return len(differing)
 
 
 def _holds(path: Path, text: str) -> bool:

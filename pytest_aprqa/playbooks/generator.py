@@ -76,7 +76,7 @@ def playbook_text(
     sections = _sections(facts, model, stated, profile, prompts, size, tier)
     if wishes:
         sections = _as_wished(sections, wishes, facts)
-    body = [_yaml(part) for part in sections]
+    body = [yaml_text(part) for part in sections]
     return "\n".join(head) + "\n" + "\n".join(body)
 
 
@@ -212,5 +212,6 @@ def _list(dumper: yaml.SafeDumper, items: list[Any]) -> yaml.Node:
 _Dumper.add_representer(list, _list)
 
 
-def _yaml(section: dict[str, Any]) -> str:
+def yaml_text(section: dict[str, Any]) -> str:
+    """YAML as people write it: keys in the order given, short lists on one line."""
     return yaml.dump(section, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=116, default_flow_style=False)

@@ -24,6 +24,7 @@ from pytest_aprqa.playbooks.playbook import (
 )
 from pytest_aprqa.playbooks.policies import FailurePolicy
 from pytest_aprqa.playbooks.size_categories import category_from_name
+from pytest_aprqa.playbooks.skips import declared_skips
 from pytest_aprqa.playbooks.tiers import declared_tier
 from pytest_aprqa.playbooks.validation import check
 
@@ -64,6 +65,7 @@ def load_playbook(path: Path) -> Playbook:
         blocks=blocks,
         metadata=data.get("metadata", {}),
         warnings=tuple(warnings),
+        skips=declared_skips(document.path),
     )
 
 

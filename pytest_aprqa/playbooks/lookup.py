@@ -10,7 +10,7 @@ from pathlib import Path
 from pytest_aprqa.playbooks.errors import PlaybookError, one_line
 
 SUFFIX = ".playbook.yaml"
-FOLDERS = ("", "playbooks", "playbooks/models", "playbooks/templates")
+FOLDERS = ("", "playbooks", "playbooks/models", "playbooks/templates", "playbooks/verify", "playbooks/spec")
 CLOSE_MATCHES = 3
 
 
@@ -18,8 +18,8 @@ def find_playbook(name_or_path: str, roots: Sequence[Path], *, bundled: Path | N
     """The absolute path of a playbook.
 
     An existing file is taken as it is. Else NAME, NAME.playbook.yaml and NAME.yaml are looked for (a `.yaml` that was
-    typed is exchanged too, so `x.yaml` finds `x.playbook.yaml`) in each root, its `playbooks/`, `playbooks/models/`
-    and `playbooks/templates/`, then in BUNDLED (default: the folder that the package carries).
+    typed is exchanged too, so `x.yaml` finds `x.playbook.yaml`) in each root, its `playbooks/` and
+    `models/`, `templates/`, `verify/` and `spec/` there, then in BUNDLED (default: what the package carries).
     PlaybookError has every folder in `places` and names the closest playbooks.
     """
     name = name_or_path.strip()

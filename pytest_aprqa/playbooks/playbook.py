@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_aprqa.playbooks.policies import FailurePolicy
+from pytest_aprqa.playbooks.skips import DeclaredSkip
 from pytest_aprqa.playbooks.tiers import declared_tier
 
 FORMATS = ("gguf", "safetensors", "apr")
@@ -89,12 +90,24 @@ class Playbook:
     blocks: Mapping[str, Any]  # configured blocks that no field above holds, by key path; switched-off ones left out
     metadata: Mapping[str, Any]
     warnings: tuple[str, ...]  # one line each: unknown keys, prompts that no scenario uses, ...
+    skips: tuple[DeclaredSkip, ...] = ()  # of the skip file beside the playbook
 
     @property
     def tier(self) -> str | None:
         """The tier that `metadata.tier` declares, by its name in the table of tiers; None where it declares none."""
         word = self.metadata.get("tier")
         return None if word is None else declared_tier(str(word)).name
+
+    @property
+    def implicit_skips(self) -> list[str]:
+        """Formats that neither the playbook tests nor its skip file names."""
+        declared = {skip.part for skip in self.skips}
+        return [name for name in FORMATS if name not in self.matrix.formats and name not in declared]
+
+    @property
+    def absent_parts(self) -> list[DeclaredSkip]:
+        """Declared skips of formats and backends that are no part of the matrix."""
+        return [skip for skip in self.skips if skip.part not in (*self.matrix.formats, *self.matrix.backends)]
 
     @property
     def stem(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import jsonschema
 
 SCHEMA_PATH = Path(__file__).parent / "playbook.schema.json"
+VERIFICATION_SCHEMA_PATH = Path(__file__).parent / "verification.schema.json"
 # Words that a boolean field accepts, in any case, quoted or not.
 BOOLEAN_WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 # Python's `$` also matches before a final line break; the schema's patterns exclude that.
@@ -37,7 +39,15 @@ def schema() -> dict[str, Any]:
 
 
 @cache
-def _validator() -> jsonschema.Draft202012Validator:
+def verification_schema(kind: str) -> dict[str, Any]:
+    """The schema of a file beside the model playbooks: `ticket`, `hypotheses`, `specification` or `skips`."""
+    loaded: dict[str, Any] = json.loads(VERIFICATION_SCHEMA_PATH.read_text(encoding="utf-8"))
+    del loaded["anyOf"]  # for editors, which do not know the kind; the faults of one kind are clearer
+    return loaded | {"$ref": f"#/$defs/{kind}", "$id": f"{loaded['$id']}:{kind}"}
+
+
+@cache
+def _validator(kind: str | None) -> jsonschema.Draft202012Validator:
     from jsonschema import Draft202012Validator, ValidationError
     from jsonschema.validators import extend
 
@@ -46,8 +56,9 @@ def _validator() -> jsonschema.Draft202012Validator:
         if wanted and isinstance(value, list) and len({repr(item) for item in value}) < len(value):
             yield ValidationError("has repeated items")
 
-    kind = extend(Draft202012Validator, {"uniqueItems": unique_items})  # type: ignore[no-untyped-call]
-    return cast("jsonschema.Draft202012Validator", kind(schema()))
+    extended = extend(Draft202012Validator, {"uniqueItems": unique_items})  # type: ignore[no-untyped-call]
+    root = schema() if kind is None else verification_schema(kind)
+    return cast("jsonschema.Draft202012Validator", extended(root))
 
 
 def check(document: Document) -> None:
@@ -63,9 +74,23 @@ def check(document: Document) -> None:
             advice="start with `name:`, `version:`, `model:` and `test_matrix:`",
         )
     _refuse_placeholders(document)
+    _raise_faults(document, None)
+
+
+def check_verification(document: Document, kind: str) -> None:
+    """As `check`, for the other kinds of files; `${MODEL}` in a command is theirs to fill in."""
+    wanted, called = (list, "a list of entries") if kind == "skips" else (dict, "a mapping of keys to values")
+    if not isinstance(document.data, wanted):
+        found = "an empty file" if document.data is None else shown_value(document.data)
+        raise document.error((), f"must be {called}", found=found, advice="see docs/how-to/write-a-playbook.md")
+    _raise_faults(document, kind)
+
+
+def _raise_faults(document: Document, kind: str | None) -> None:
     faults: list[PlaybookError] = []
-    _walk(schema(), document.data, (), document, faults)
-    faults += [_fault(document, error) for error in _validator().iter_errors(document.data)]
+    root = schema() if kind is None else verification_schema(kind)
+    _Conversion(root, document, faults).walk(root, document.data, ())
+    faults += [_fault(document, error) for error in _validator(kind).iter_errors(document.data)]
     if faults:
         faults.sort(key=lambda fault: (fault.line or 0, fault.column or 0, str(fault)))
         raise faults[0].with_others(faults[1:])
@@ -91,43 +116,49 @@ def _refuse_placeholders(document: Document) -> None:
     search(document.data, ())
 
 
-def _resolve(node: dict[str, Any]) -> dict[str, Any]:
-    while "$ref" in node:
-        node = schema()["$defs"][node["$ref"].rsplit("/", 1)[1]]
-    return node
+@dataclass(frozen=True, slots=True)
+class _Conversion:
+    """Converts scalars to the types that the schema `root` asks for, and collects the keys it does not know."""
 
+    root: dict[str, Any]
+    document: Document
+    unknown: list[PlaybookError]
 
-def _walk(node: dict[str, Any], value: Any, path: KeyPath, document: Document, unknown: list[PlaybookError]) -> None:
-    """Convert the scalars below VALUE to the types that the schema asks for, and refuse keys it does not know."""
-    node = _resolve(node)
-    if isinstance(value, dict):
-        known: dict[str, Any] = node.get("properties", {})
-        rest = node.get("additionalProperties")
-        for key, inner in value.items():
-            if key in known:
-                value[key] = _converted(known[key], inner)
-                _walk(known[key], value[key], (*path, key), document, unknown)
-            elif isinstance(rest, dict):
-                value[key] = _converted(rest, inner)
-                _walk(rest, value[key], (*path, key), document, unknown)
-            elif known and rest is not True:
-                unknown.append(_unknown_key(document, (*path, key), list(known)))
-    elif isinstance(value, list) and isinstance(node.get("items"), dict):
-        for index, inner in enumerate(value):
-            value[index] = _converted(node["items"], inner)
-            _walk(node["items"], value[index], (*path, index), document, unknown)
+    def walk(self, node: dict[str, Any], value: Any, path: KeyPath) -> None:
+        """Everything below VALUE, in place."""
+        node = self._resolve(node)
+        if isinstance(value, dict):
+            known: dict[str, Any] = node.get("properties", {})
+            rest = node.get("additionalProperties")
+            for key, inner in value.items():
+                if key in known:
+                    value[key] = self._converted(known[key], inner)
+                    self.walk(known[key], value[key], (*path, key))
+                elif isinstance(rest, dict):
+                    value[key] = self._converted(rest, inner)
+                    self.walk(rest, value[key], (*path, key))
+                elif known and rest is not True:
+                    self.unknown.append(_unknown_key(self.document, (*path, key), list(known)))
+        elif isinstance(value, list) and isinstance(node.get("items"), dict):
+            for index, inner in enumerate(value):
+                value[index] = self._converted(node["items"], inner)
+                self.walk(node["items"], value[index], (*path, index))
 
+    def _resolve(self, node: dict[str, Any]) -> dict[str, Any]:
+        while "$ref" in node:
+            node = self.root["$defs"][node["$ref"].rsplit("/", 1)[1]]
+        return node
 
-def _converted(node: dict[str, Any], value: Any) -> Any:
-    kind = _resolve(node).get("type")
-    if kind == "boolean" and isinstance(value, str):
-        return BOOLEAN_WORDS.get(value.lower(), value)
-    if kind in ("integer", "number") and isinstance(value, str):
-        number = number_of(value.strip())
-        value = value if number is None else number
-    if kind == "integer" and isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-        return int(value)
-    return value
+    def _converted(self, node: dict[str, Any], value: Any) -> Any:
+        kind = self._resolve(node).get("type")
+        if kind == "boolean" and isinstance(value, str):
+            return BOOLEAN_WORDS.get(value.lower(), value)
+        if kind in ("integer", "number") and isinstance(value, str):
+            number = number_of(value.strip())
+            value = value if number is None else number
+        if kind == "integer" and isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+            return int(value)
+        return value
 
 
 def _unknown_key(document: Document, path: KeyPath, known: list[str]) -> PlaybookError:

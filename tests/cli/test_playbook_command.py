@@ -34,7 +34,7 @@ def test_a_folder_without_playbooks_is_an_error(tmp_path, capsys):
 def test_write_is_checked_against_the_facts(tmp_path, capsys):
     assert call(["playbook", "write", str(MODELS), "--check"]) == 0
     assert call(["playbook", "write", str(tmp_path / "models")]) == 0
-    assert "118 files written" in capsys.readouterr().out
+    assert "135 files written" in capsys.readouterr().out
     (tmp_path / "models" / "zephyr-7b-beta-mvp.playbook.yaml").write_text("other")
     assert call(["playbook", "write", str(tmp_path / "models"), "--check"]) == 1
     assert "1 files differ from the facts: zephyr-7b-beta-mvp" in capsys.readouterr().err
@@ -93,7 +93,7 @@ def test_a_fault_of_the_yaml_itself_has_line_and_column_too(tmp_path, capsys):
 
 
 def test_editors_find_the_schema_that_playbooks_and_templates_name():
-    files = [*MODELS.glob("*.yaml"), *(MODELS.parent / "templates").glob("*.yaml")]
+    files = [*MODELS.glob("*.playbook.yaml"), *(MODELS.parent / "templates").glob("*.yaml")]
     assert len(files) == 119 + 5
     for file in files:
         first = file.read_text(encoding="utf-8").splitlines()[0]
@@ -106,4 +106,4 @@ def test_another_schema_may_be_named(tmp_path):
     assert call(["playbook", "write", str(tmp_path), "--schema", "https://example.org/playbook.json"]) == 0
     text = (tmp_path / "zephyr-7b-beta-mvp.playbook.yaml").read_text(encoding="utf-8")
     assert text.startswith("# yaml-language-server: $schema=https://example.org/playbook.json\n")
-    assert len(list(tmp_path.iterdir())) == 117
+    assert len(list(tmp_path.glob("*.playbook.yaml"))) == 117

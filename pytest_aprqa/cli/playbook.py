@@ -95,8 +95,12 @@ def write(folder: Path, facts: Path | None, schema: str, only_check: bool) -> in
 @click.option(
     "--check", "only_check", is_flag=True, help="Write nothing; exit code 1 when a file differs from its table."
 )
-def examples(folder: Path, only_check: bool) -> int:
-    """Write examples of the other kinds into FOLDER: `verify/` (tickets, hypotheses) and `spec/` (gateways)."""
+@click.option("--json", "as_json", is_flag=True, help="As JSON instead of text.")
+def examples(folder: Path, only_check: bool, as_json: bool) -> int:
+    """Write examples of the other kinds into FOLDER: `verify/` (tickets, hypotheses) and `spec/` (gateways).
+
+    Example: aprqa playbook examples playbooks --check
+    """
     from pytest_aprqa.playbooks.validation import SCHEMA_PATH, VERIFICATION_SCHEMA_PATH
     from pytest_aprqa.playbooks.verification_texts import example_texts
 
@@ -104,6 +108,11 @@ def examples(folder: Path, only_check: bool) -> int:
     for schema in (SCHEMA_PATH, VERIFICATION_SCHEMA_PATH):
         texts[folder / schema.name] = schema.read_text(encoding="utf-8")
     differing = _write(folder, texts, only_check)
+    if as_json:
+        import json
+
+        click.echo(json.dumps({"folder": str(folder), "files": len(texts), "written": differing}, indent=2))
+        return 0
     click.echo(f"{len(texts)} files, {differing} written")
     return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
@@ -17,10 +18,12 @@ def command() -> None:
 
 @command.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-def check(paths: tuple[Path, ...]) -> int:
+@click.option("--json", "as_json", is_flag=True, help="As JSON instead of text.")
+def check(paths: tuple[Path, ...], as_json: bool) -> int:
     """Check PATHS: playbooks, tickets, gateway specifications; in folders, and below, all `*.playbook.yaml`.
 
     Every fault is one line with line, column and what to do; warnings do not fail. Exit code 1 when one is wrong.
+    Example: aprqa playbook check playbooks
     """
     from pytest_aprqa.playbooks.errors import PlaybookError
     from pytest_aprqa.playbooks.loading import load_playbook
@@ -32,18 +35,25 @@ def check(paths: tuple[Path, ...]) -> int:
     if not files:
         raise click.ClickException(f"{', '.join(map(str, paths))}: no *{SUFFIX} here")
     wrong = 0
+    told: list[dict[str, object]] = []
     for file in files:
         try:
             if not file.name.endswith(SUFFIX) and load_verification(file) is not None:
+                told.append({"path": str(file), "faults": [], "warnings": []})
                 continue
             playbook = load_playbook(file)
         except PlaybookError as error:
             wrong += 1
+            told.append({"path": str(file), "faults": list(error.faults), "warnings": []})
             for line in error.faults:
-                click.secho(for_terminal(line), fg="red")
+                click.secho(for_terminal(line), fg="red", err=as_json)
             continue
+        told.append({"path": str(file), "faults": [], "warnings": list(playbook.warnings)})
         for warning in playbook.warnings:
             click.echo(f"{file}: warning: {for_terminal(warning)}", err=True)
+    if as_json:
+        click.echo(json.dumps(told, indent=2))
+        return int(wrong > 0)
     click.echo(f"{len(files) - wrong} of {len(files)} playbooks are right")
     return int(wrong > 0)
 
@@ -64,8 +74,12 @@ def check(paths: tuple[Path, ...]) -> int:
 @click.option(
     "--check", "only_check", is_flag=True, help="Write nothing; exit code 1 when a file differs from the facts."
 )
-def write(folder: Path, facts: Path | None, schema: str, only_check: bool) -> int:
-    """Write the playbooks of all known models into FOLDER (playbooks.csv and models.csv hold the facts)."""
+@click.option("--json", "as_json", is_flag=True, help="As JSON instead of text.")
+def write(folder: Path, facts: Path | None, schema: str, only_check: bool, as_json: bool) -> int:
+    """Write the playbooks of all known models into FOLDER (playbooks.csv and models.csv hold the facts).
+
+    Example: aprqa playbook write playbooks/models --check
+    """
     from pytest_aprqa.models.bundled import bundled_folder
     from pytest_aprqa.playbooks.facts import read_models, read_playbook_facts
     from pytest_aprqa.playbooks.generator import playbook_text
@@ -86,7 +100,10 @@ def write(folder: Path, facts: Path | None, schema: str, only_check: bool) -> in
     if "://" not in schema:
         texts[folder / schema] = SCHEMA_PATH.read_text(encoding="utf-8")
     differing = _write(folder, texts, only_check)
-    click.echo(f"{len(rows)} playbooks, {differing} files written")
+    if as_json:
+        click.echo(json.dumps({"folder": str(folder), "playbooks": len(rows), "written": differing}, indent=2))
+        return 0
+    click.echo(f"{len(rows)} playbooks, {len(differing)} files written")
     return 0
 
 
@@ -109,16 +126,14 @@ def examples(folder: Path, only_check: bool, as_json: bool) -> int:
         texts[folder / schema.name] = schema.read_text(encoding="utf-8")
     differing = _write(folder, texts, only_check)
     if as_json:
-        import json
-
         click.echo(json.dumps({"folder": str(folder), "files": len(texts), "written": differing}, indent=2))
         return 0
-    click.echo(f"{len(texts)} files, {differing} written")
+    click.echo(f"{len(texts)} files, {len(differing)} written")
     return 0
 
 
-def _write(folder: Path, texts: dict[Path, str], only_check: bool) -> int:
-    """Write what differs and say how many; with `only_check`, an error that names the first of them."""
+def _write(folder: Path, texts: dict[Path, str], only_check: bool) -> list[str]:
+    """Write what differs and give the names; with `only_check`, an error that names the first of them."""
     differing = {path: text for path, text in texts.items() if not _holds(path, text)}
     if only_check and differing:
         names = ", ".join(path.name for path in list(differing)[:5])
@@ -126,7 +141,7 @@ def _write(folder: Path, texts: dict[Path, str], only_check: bool) -> int:
     for path, text in differing.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    return len(differing)
+    return [path.name for path in differing]
 
 
 def _holds(path: Path, text: str) -> bool:

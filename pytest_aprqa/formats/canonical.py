@@ -104,6 +104,10 @@ class CanonicalTensors:
         """Stored bytes of tensor NAME, a view of the file; None where its values stand in another order there."""
         return self.file.raw(self.source_name(name)) if self._as_stored(name) else None
 
+    def count_read(self, name: str, size: int) -> None:
+        """Tell that SIZE bytes of `stored` were looked at: resident pages of the file stay bounded."""
+        self.file.count_read(self.source_name(name), size)
+
     def _as_stored(self, name: str) -> bool:
         return name not in self._experts and self._order_of(name) is None
 

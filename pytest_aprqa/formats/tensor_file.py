@@ -6,6 +6,7 @@ Readers fill the entries after checking them; nothing here copies a file or allo
 from __future__ import annotations
 
 import hashlib
+import math
 import mmap
 import os
 import stat
@@ -25,6 +26,8 @@ from pytest_aprqa.formats.value_sums import ValueSums, sums_of
 
 _NATIVE = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I8": "<i1", "I16": "<i2", "I32": "<i4"}
 _NATIVE |= {"I64": "<i8", "U8": "<u1", "U16": "<u2", "U32": "<u4", "U64": "<u8", "BOOL": "?"}
+
+RESIDENT = 64 << 20  # bytes of a file's pages that may stay in the process
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,7 @@ class MappedFile:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self._view: memoryview | None = None
+        self._looked_at = 0
         try:
             # Not blocking: opening a named pipe would otherwise wait for a writer for ever.
             handle = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -78,6 +82,17 @@ class MappedFile:
         mapped = self.data.obj
         if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
             mapped.madvise(mmap.MADV_DONTNEED, start, stop - start)
+
+    def count_read(self, size: int) -> None:
+        """Count SIZE bytes that were looked at; when RESIDENT of them have come together, all pages are let go.
+
+        Pages of a map count as memory of the process until the system needs them: a large file would look like a leak,
+        and be one where memory is limited. Arrays stay valid, their pages are read again.
+        """
+        self._looked_at += size
+        if self._looked_at >= RESIDENT and self._view is not None:
+            self._looked_at = 0
+            self.forget(0, self.size)
 
     def close(self) -> None:
         """Let the map go. Arrays already handed out stay valid; the memory is unmapped with the last of them."""
@@ -136,7 +151,13 @@ class TensorFile(ABC):
         FormatError: unknown name, a type without decoder, or a tensor stored without bytes.
         """
         entry, raw = self._decodable(name)
-        return codecs.decode(entry.dtype, raw, entry.shape)
+        values = codecs.decode(entry.dtype, raw, entry.shape)
+        self.count_read(name, entry.nbytes)
+        return values
+
+    def count_read(self, name: str, size: int) -> None:
+        """Tell that SIZE bytes of tensor NAME were looked at through `raw`: resident pages of the file stay bounded."""
+        self._mapped(name).count_read(size)
 
     def read_native(self, name: str) -> NDArray[Any]:
         """Tensor NAME without conversion where numpy has the type (BF16: uint16 patterns); quantised: float32."""
@@ -148,12 +169,21 @@ class TensorFile(ABC):
     def chunks(self, name: str, elements: int = 1 << 20) -> Iterator[NDArray[np.float32]]:
         """Tensor NAME as flat float32 pieces of about ELEMENTS values in row-major order: bounded memory."""
         entry, raw = self._decodable(name)
-        return codecs.decode_pieces(entry.dtype, raw, entry.shape, elements)
+        return self._counted(name, codecs.decode_pieces(entry.dtype, raw, entry.shape, elements), len(raw))
+
+    def _counted(self, name: str, pieces: Iterator[NDArray[np.float32]], size: int) -> Iterator[NDArray[np.float32]]:
+        """The pieces of a tensor of SIZE bytes, each counted as read when the next one is asked for."""
+        count = math.prod(self.entries[name].shape)
+        for piece in pieces:
+            yield piece
+            self.count_read(name, size * piece.size // count)
 
     def sums(self, name: str, threads: int | None = None) -> ValueSums:
         """Count, odd values, extremes, mean and spread of tensor NAME at the speed of memory; errors as `read`."""
         entry, raw = self._decodable(name)
-        return sums_of(entry.dtype, raw, entry.shape, threads)
+        sums = sums_of(entry.dtype, raw, entry.shape, threads)
+        self.count_read(name, entry.nbytes)
+        return sums
 
     def _mapped(self, name: str) -> MappedFile:
         if name not in self._owners:

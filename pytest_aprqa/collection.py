@@ -33,6 +33,7 @@ SUITE_MODULES = (
     "pytest_aprqa.suite.test_serving",
     "pytest_aprqa.suite.test_serving_load",
     "pytest_aprqa.suite.test_stability",
+    "pytest_aprqa.suite.test_sampling",
     "pytest_aprqa.suite.test_edge_cases",
     "pytest_aprqa.suite.test_performance",
     "pytest_aprqa.suite.test_format_rules",
@@ -41,6 +42,7 @@ SUITE_MODULES = (
     "pytest_aprqa.suite.test_engine_differential",
     "pytest_aprqa.suite.test_trace_payload",
     "pytest_aprqa.suite.test_golden_corpus",
+    "pytest_aprqa.suite.test_shutdown",
     "pytest_aprqa.suite.test_conversion",
     "pytest_aprqa.suite.test_provenance",
     "pytest_aprqa.suite.test_configured_blocks",
@@ -262,15 +264,16 @@ def order_items(items: list[pytest.Item]) -> None:
     for index, item in enumerate(items):
         file = file_of(item)
         if file is None:
-            positions[id(item)] = (-1, 0, 0, index)
+            positions[id(item)] = (-1, 0, 0, False, index)
             continue
         number = playbooks.setdefault(file.path, len(playbooks))
         matrix = file.playbook.matrix
         target = target_of(item)
         if target is None or target.format is None:
             # Checks of the whole playbook compare what the other items measured: they come last.
-            positions[id(item)] = (number, len(matrix.formats), 0, index)
+            positions[id(item)] = (number, len(matrix.formats), 0, False, index)
         else:
             backend = matrix.backends.index(target.backend) if target.backend else 0
-            positions[id(item)] = (number, matrix.formats.index(target.format), backend, index)
+            last = item.get_closest_marker("ends_engine") is not None
+            positions[id(item)] = (number, matrix.formats.index(target.format), backend, last, index)
     items.sort(key=lambda item: positions[id(item)])

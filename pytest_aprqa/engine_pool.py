@@ -221,6 +221,12 @@ class EnginePool:
         self._answers[key] = answers
         return answers
 
+    def retire(self, engine: LoadedEngine) -> None:
+        """End an engine now; a later item that asks for it loads it again."""
+        if self._current is not None and self._current[1] is engine:
+            self._end_current()
+        engine.close()
+
     def close(self) -> None:
         """End the engine that is alive, if any, and the spare child."""
         self._end_current()

@@ -21,6 +21,7 @@ MARK_LINES = (
     "depth(name): the check compares with the ground truth: structure, weights, tokens, logits or text",
     'block(path): the check exists only where the playbook configures that block, for example "trace_payload"',
     "opens_artifact: the check itself judges whether the file opens; other checks of that file are then blocked",
+    "ends_engine: the check ends the engine; it runs after all others of that engine",
     "loads_engine: the check itself judges whether the engine loads; other checks of that engine are then blocked",
 )
 

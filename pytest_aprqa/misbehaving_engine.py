@@ -5,13 +5,16 @@ They run in the engine's child process, behind the real host and the real server
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pytest_aprqa.engines.errors import EngineError
+from pytest_aprqa.engines.errors import EngineError, EngineUnavailable
 from pytest_aprqa.engines.protocol import (
     EngineDescription,
     GenerationRequest,
@@ -27,6 +30,9 @@ SLOW_S = 0.2
 LONG_TOKENS, LONG_S, LONG_STEP_S = 128, 2.5, 0.01  # a generation that is long enough to be abandoned
 ROUNDED_STEPS = 1.0  # steps between zero and the largest weight of a row: what 2 bits hold
 CARELESS = "rounds_weights"
+SAMPLERS = ("halves_the_temperature", "ignores_the_seed")
+IGNORED_FIELDS = {"ignores_top_p": "top_p", "ignores_stop_sequences": "stop"}
+LEFT_BEHIND_S = 20
 
 
 def __getattr__(name: str) -> Any:
@@ -35,6 +41,10 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(name)
     if name == CARELESS:
         return _careless_engine
+    if name in SAMPLERS:
+        return functools.partial(_sampling_engine, fault=name)
+    if name in IGNORED_FIELDS:
+        return functools.partial(_deaf_engine, fault=name)
     return functools.partial(MisbehavingEngine, fault=name)
 
 
@@ -54,6 +64,9 @@ class MisbehavingEngine:
         self.close()
         self._context = open_artifact(artifact)
         self._file = self._context.__enter__()
+        if self._fault == "leaves_a_process":
+            sleep = f"import time; time.sleep({LEFT_BEHIND_S})"
+            subprocess.Popen([sys.executable, "-c", sleep], start_new_session=True)
         return self.describe()
 
     def describe(self) -> EngineDescription:
@@ -67,8 +80,8 @@ class MisbehavingEngine:
             self._context = None
 
     def logits(self, ids: Sequence[int]) -> Any:
-        """It has no logits. Raises EngineError."""
-        raise EngineError("an engine without a model has no logits")
+        """It has no logits. Raises EngineUnavailable."""
+        raise EngineUnavailable("an engine without a model has no logits")
 
     def generate(
         self, requests: Sequence[GenerationRequest], progress: Progress, on_token: TokenSink | None = None
@@ -104,7 +117,8 @@ class MisbehavingEngine:
         assert self._file is not None
         prompt, chat = request.prompt, request.mode == "chat" or bool(request.messages)
         if chat:
-            prompt = self._rendered(request.messages or [{"role": "user", "content": prompt}])
+            turns = request.messages or [{"role": "user", "content": prompt}]
+            prompt = self._rendered(turns[-1:] if self._fault == "forgets_the_first_turn" else turns)
         if self._fault == ("template_twice" if chat else "template_on_raw_prompts"):
             prompt = self._rendered([{"role": "user", "content": prompt}])
         if self._fault == "unicode_lost":
@@ -165,6 +179,31 @@ def _careless_engine(threads: int | None = None, backend: str = "cpu") -> Any:
     return CarelessEngine(threads)
 
 
+def _sampling_engine(threads: int | None = None, backend: str = "cpu", fault: str = "") -> Any:
+    """The torch engine with a sampler that does something else than it is asked."""
+    from pytest_aprqa.engines.torch_engine import TorchEngine
+
+    class SamplingEngine(TorchEngine):
+        def generate(self, requests: Sequence[GenerationRequest], *arguments: Any) -> list[GenerationResult]:
+            if fault == "halves_the_temperature":
+                changed = [dataclasses.replace(one, temperature=one.temperature / 2) for one in requests]
+            else:
+                changed = [
+                    dataclasses.replace(one, seed=time.time_ns() + number) for number, one in enumerate(requests)
+                ]
+            return super().generate(changed, *arguments)
+
+    return SamplingEngine(threads)
+
+
+def _deaf_engine(threads: int | None = None, backend: str = "cpu", fault: str = "") -> Any:
+    """The torch engine behind a server that ignores a field of the request without a word."""
+    from pytest_aprqa.engines.torch_engine import TorchEngine
+
+    _put_before_server(fault)
+    return TorchEngine(threads)
+
+
 class BrokenProxy:
     """ASGI in front of the real server: faults of a server, or of a proxy before it."""
 
@@ -204,6 +243,11 @@ class BrokenProxy:
             body = _json_or_none(message["body"])
             if isinstance(body, dict) and isinstance(body.get("prompt"), str):
                 return message | {"body": json.dumps(body | {"prompt": " " + body["prompt"]}).encode()}
+        if self._fault in IGNORED_FIELDS and message["type"] == "http.request" and message["body"]:
+            body = _json_or_none(message["body"])
+            if isinstance(body, dict):
+                body.pop(IGNORED_FIELDS[self._fault], None)
+                return message | {"body": json.dumps(body).encode()}
         return message
 
     def _response(self, message: Any, path: str, pieces: int) -> Any:

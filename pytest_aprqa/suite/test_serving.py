@@ -9,8 +9,10 @@ import pytest
 if TYPE_CHECKING:
     from pytest_aprqa.engine_pool import LoadedEngine
     from pytest_aprqa.fixtures import Observe
+    from pytest_aprqa.models.artifact import OpenArtifact
     from pytest_aprqa.playbooks.playbook import Playbook
 
+FIRST_TURN = [{"role": "user", "content": "My name is Ada."}, {"role": "assistant", "content": "Hello, Ada!"}]
 QUESTION = [{"role": "user", "content": "What is 2+2?"}]
 
 
@@ -67,6 +69,38 @@ def test_bad_requests_are_refused(engine: LoadedEngine, playbook: Playbook, obse
             assert 400 <= answer.status_code < 500, f"{name}: status {answer.status_code}: {answer.text[:100]}"
             assert "error" in answer.json(), f"{name}: no `error` in {answer.text[:100]}"
         assert client.get("/health").status_code == 200, "the server is not healthy after bad requests"
+
+
+@pytest.mark.gate("F-HTTP-013", severity="P1")
+def test_chat_reads_every_turn(
+    engine: LoadedEngine, artifact: OpenArtifact, playbook: Playbook, observe: Observe
+) -> None:
+    """A conversation is shown to the model whole: its first turn, the answer to it, and the last question."""
+    from pytest_aprqa.models.chat_template import render_chat
+    from pytest_aprqa.served_answers import request_fields
+
+    tokenizer = artifact.tokenizer
+    if not tokenizer.chat_template:
+        pytest.skip("blocked: the file declares no chat template, see G1-TOKENIZER-001")
+    messages = [*FIRST_TURN, *QUESTION]
+    text = render_chat(
+        tokenizer.chat_template,
+        messages,
+        bos_token=tokenizer.bos_token,
+        eos_token=tokenizer.eos_token,
+        path=tokenizer.path,
+    )
+    expected = tokenizer.encode(text, add_special=False)
+    with _client(engine, playbook) as client:
+        body = {"messages": messages, "max_tokens": 4, "temperature": 0} | request_fields(engine, client)
+        answer = client.post("/v1/chat/completions", json=body)
+        assert answer.status_code == 200, f"chat: status {answer.status_code}: {answer.text[:100]}"
+    told = answer.json()
+    found, ids = told["usage"]["prompt_tokens"], told["choices"][0].get("prompt_token_ids")
+    observe("prompt_tokens", found, limit=len(expected), passed=found == len(expected))
+    observe.advise("the server forgets earlier turns, or renders another template than the file's")
+    assert found == len(expected), f"{len(messages)} turns: {found} prompt tokens, the template makes {len(expected)}"
+    assert ids is None or ids == expected, f"{len(messages)} turns: other prompt ids than the template's"
 
 
 def _client(engine: LoadedEngine, playbook: Playbook):  # type: ignore[no-untyped-def]

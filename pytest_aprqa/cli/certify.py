@@ -88,6 +88,7 @@ def command(
     A model that is missing, whose playbook is missing, changed or broken, is counted as not run, and the others go on;
     its row of the registry stays as it was. Exit code 0 when every model met its tier, else 1.
     Example: aprqa certify --family qwen-coder --tier smoke --model-cache ~/models
+    Example: aprqa certify aprqa/tiny-qwen2 --tier mvp --dry-run
     """
     from pytest_aprqa.playbooks.tiers import parse_tier
     from pytest_aprqa.registry.table import read_registry

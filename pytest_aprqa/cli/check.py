@@ -33,6 +33,7 @@ def command(ctx: click.Context, artifacts: tuple[Path, ...], against: Path, dept
     The comparisons of the suite run from the cheapest (names, shapes, types, declarations) over weights and tokens to
     logits and text; the first three need no engine. A file is judged as the type that it declares. Exit codes: 0
     nothing refuted (it says what was tried), 1 refuted, 2 could not be tried.
+    Example: aprqa check model.gguf --against ~/models/acme/Model-1B
     """
     from pytest_aprqa.artifact_check import check
 

@@ -20,7 +20,10 @@ def command() -> None:
 @click.option("--format", "format_name", type=click.Choice(["safetensors", "apr", "gguf"]), help="Only this format.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 def list_defects(format_name: str | None, as_json: bool) -> None:
-    """Name, format, the gateway that is expected to notice, and what is broken."""
+    """Name, format, the gateway that is expected to notice, and what is broken.
+
+    Example: aprqa defects list --format gguf
+    """
     from pytest_aprqa.defects.catalogue import DEFECTS
 
     chosen = [defect for defect in DEFECTS.values() if format_name in (None, defect.format)]
@@ -38,12 +41,18 @@ def list_defects(format_name: str | None, as_json: bool) -> None:
 @click.argument("name")
 @click.argument("source", type=click.Path(exists=True, path_type=Path))
 @click.argument("target", type=click.Path(path_type=Path))
-def apply(name: str, source: Path, target: Path) -> None:
+@click.option("--json", "as_json", is_flag=True, help="As JSON instead of text.")
+def apply(name: str, source: Path, target: Path, as_json: bool) -> None:
     """Copy SOURCE to the new path TARGET and seed the defect NAME into the copy.
 
     SOURCE is a model folder for SafeTensors defects, a file for APR and GGUF defects. It is never changed.
+    Example: aprqa defects apply tensor-missing ~/models/acme/Model-1B /tmp/broken
     """
     from pytest_aprqa.defects.catalogue import DEFECTS, apply_defect
 
     broken = apply_defect(name, source, target)
+    if as_json:
+        defect = DEFECTS[name]
+        click.echo(json.dumps({"path": str(broken), "name": name, "title": defect.title, "gateway": defect.gateway}))
+        return
     click.echo(f"{broken}: {DEFECTS[name].title}; expected to be noticed by {DEFECTS[name].gateway}")

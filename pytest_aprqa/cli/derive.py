@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -24,10 +25,12 @@ _STEPS_SHOWN = 20  # progress is printed at most about this often per stage when
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="New file; without it the cached one is named.")
 @click.option("--force", is_flag=True, help="Replace an existing output file.")
-def command(source: Path, format_name: str, dtype: str | None, output: Path | None, force: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="As JSON instead of text.")
+def command(source: Path, format_name: str, dtype: str | None, output: Path | None, force: bool, as_json: bool) -> None:
     """Make the GGUF or APR form of the SafeTensors model in folder SOURCE.
 
     The conversion is kept in the work cache by content: the same source and options are converted once.
+    Example: aprqa derive ~/models/acme/Model-1B --format gguf --dtype q8_0
     """
     from pytest_aprqa.lifecycle.cache import cache_folder
     from pytest_aprqa.lifecycle.derive import derive
@@ -42,6 +45,12 @@ def command(source: Path, format_name: str, dtype: str | None, output: Path | No
     if output is not None:
         _copy_whole(artifact.path, output)
         path = output
+    if as_json:
+        facts = {"path": str(path), "bytes": path.stat().st_size, "sha256": artifact.sha256}
+        click.echo(
+            json.dumps(facts | {"source_sha256": artifact.source_sha256, "converter": artifact.converter}, indent=2)
+        )
+        return
     click.echo(f"{path} ({path.stat().st_size} bytes, sha256 {artifact.sha256})")
 
 

@@ -21,6 +21,7 @@ def command(ctx: click.Context, model: Path, converted: Path | None, target: str
 
     CONVERTED is the file that was made of MODEL; without it our own converter makes one in the format of --to.
     Exit codes: 0 only if all five pass, 1 for any failure or skip, 2 without a file.
+    Example: aprqa diagnose-conversion ~/models/acme/Model-1B model.gguf
     """
     from pytest_aprqa.conversion_diagnosis import diagnose
     from pytest_aprqa.reporting.hostile_text import for_terminal

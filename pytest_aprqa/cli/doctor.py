@@ -42,7 +42,10 @@ class Finding:
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="As JSON instead of text.")
 def command(as_json: bool) -> int:
-    """Look at what a run needs and may use on this machine. Exit code 1 when something needed is missing."""
+    """Look at what a run needs and may use on this machine. Exit code 1 when something needed is missing.
+
+    Example: aprqa doctor --json
+    """
     from pytest_aprqa.reporting.hostile_text import for_terminal
 
     found = list(findings())

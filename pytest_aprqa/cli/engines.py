@@ -43,6 +43,7 @@ def command(
     MODEL is a file (GGUF, APR, SafeTensors) or the folder of a SafeTensors model, of which GGUF and APR are derived.
     Each engine is compared with torch on the first file. Exit codes: 0 all agree, 1 a disagreement or an engine that
     failed, 2 wrong use.
+    Example: aprqa engines model.gguf --engine torch --engine llama
     """
     from pytest_aprqa.engine_comparison import artifacts_of, compare_engines
     from pytest_aprqa.engines.plugins import BUILT_IN

@@ -22,7 +22,10 @@ _LABEL_WIDTH = 28  # the longest field name, max_position_embeddings, indented
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 @click.option("--lenient", is_flag=True, help="Report what is odd about the file as warnings where reading can go on.")
 def command(file: Path, as_json: bool, lenient: bool) -> None:
-    """Show format, sizes, tensor types, configuration and tokenizer of FILE (or of a folder with SafeTensors)."""
+    """Show format, sizes, tensor types, configuration and tokenizer of FILE (or of a folder with SafeTensors).
+
+    Example: aprqa inspect model.gguf --json
+    """
     from pytest_aprqa.formats.opening import open_tensor_file
 
     with open_tensor_file(file, strict=not lenient) as opened:

@@ -15,7 +15,10 @@ from pytest_aprqa.playbooks.size_categories import CATEGORIES
 @click.option("--family", help="Only models of this family.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON instead of text.")
 def command(size: str | None, family: str | None, as_json: bool) -> None:
-    """List the published models whose playbooks are packaged, sorted by id. Example: aprqa list --size tiny."""
+    """List the published models whose playbooks are packaged, sorted by id.
+
+    Example: aprqa list --size tiny
+    """
     from pytest_aprqa.models.bundled import bundled_folder
     from pytest_aprqa.playbooks.facts import read_models
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
@@ -16,8 +17,12 @@ import click
     help="Lock file; default: FOLDER/playbook.lock.yaml.",
 )
 @click.option("--check", "only_check", is_flag=True, help="Write nothing; exit code 1 when something differs.")
-def command(folder: Path, output: Path | None, only_check: bool) -> int:
-    """Lock the playbooks in FOLDER (default: playbooks) and below: `certify` runs only what was locked."""
+@click.option("--json", "as_json", is_flag=True, help="As JSON instead of text.")
+def command(folder: Path, output: Path | None, only_check: bool, as_json: bool) -> int:
+    """Lock the playbooks in FOLDER (default: playbooks) and below: `certify` runs only what was locked.
+
+    Example: aprqa lock-playbooks playbooks --check
+    """
     from pytest_aprqa.playbooks.lock import LOCK_NAME, drift, lock_text, locked_entries, read_lock
     from pytest_aprqa.reporting.atomic_file import write_atomically
 
@@ -27,11 +32,17 @@ def command(folder: Path, output: Path | None, only_check: bool) -> int:
         if lock is None:
             raise click.ClickException(f"{path}: there is no lock file; make it with: aprqa lock-playbooks {folder}")
         lines = drift(folder, lock)
+        if as_json:
+            click.echo(json.dumps({"lock": str(path), "locked": len(lock), "differences": lines}, indent=2))
+            return int(bool(lines))
         for line in lines:
             click.echo(line)
         click.echo(f"{len(lock)} locked, {len(lines)} differ")
         return int(bool(lines))
     entries = locked_entries(folder)
     write_atomically(path, lock_text(entries))
+    if as_json:
+        click.echo(json.dumps({"lock": str(path), "locked": len(entries)}, indent=2))
+        return 0
     click.echo(f"Locked {len(entries)} playbook(s) → {path}")
     return 0

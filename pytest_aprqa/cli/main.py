@@ -75,8 +75,10 @@ class LazyGroup(click.Group):
         """Import the module of one command; its function is called `command`."""
         if cmd_name not in COMMANDS:
             return None
+        from pytest_aprqa.cli.examples import with_examples_apart
+
         command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
-        return command
+        return with_examples_apart(command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of commands, from the table."""

@@ -47,6 +47,7 @@ def command(
 
     A corpus is recorded once with transformers: aprqa parity --record MODEL_FOLDER --output CORPUS. Exit codes: 0
     parity, 1 another model, a corrupted corpus or a failed self-check, 2 wrong use.
+    Example: aprqa parity corpus model.gguf --tolerance int8
     """
     if record is not None:
         if output is None or corpus is not None:

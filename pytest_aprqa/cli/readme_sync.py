@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 from pathlib import Path
 
 import click
@@ -14,11 +15,13 @@ DEFAULT_REGISTRY = Path("docs/certifications/models.csv")
 @click.option("--csv", "registry", type=click.Path(path_type=Path), default=DEFAULT_REGISTRY, show_default=True)
 @click.option("--readme", type=click.Path(path_type=Path), default=Path("README.md"), show_default=True)
 @click.option("--check", is_flag=True, help="Write nothing; exit code 1 when a row breaks a rule of the registry.")
-def command(registry: Path, readme: Path, check: bool) -> int:
+@click.option("--json", "as_json", is_flag=True, help="As JSON instead of text.")
+def command(registry: Path, readme: Path, check: bool, as_json: bool) -> int:
     """Write counts and the table of all models between the two markers of README, and nothing else of it.
 
     The markers are `<!-- CERTIFICATION_TABLE_START -->` and `<!-- CERTIFICATION_TABLE_END -->`. Rows that break a
     rule (CERTIFIED with a failed gateway, a score above 1000) are warnings.
+    Example: aprqa readme-sync --csv docs/certifications/models.csv --readme docs/certifications/README.md
     """
     from pytest_aprqa.registry.errors import RegistryError
     from pytest_aprqa.registry.readme_table import with_table
@@ -29,6 +32,9 @@ def command(registry: Path, readme: Path, check: bool) -> int:
     problems = [f"{model_id}: {problem}" for model_id, row in table.rows.items() for problem in row.problems()]
     for problem in problems:
         click.echo(f"warning: {registry}: {problem}", err=True)
+    if check and as_json:
+        click.echo(json.dumps({"registry": str(registry), "models": len(table.rows), "problems": problems}, indent=2))
+        return int(bool(problems))
     if check:
         click.echo(f"{registry}: {len(table.rows)} models, {len(problems)} problems")
         return int(bool(problems))
@@ -40,5 +46,9 @@ def command(registry: Path, readme: Path, check: bool) -> int:
         raise RegistryError(readme, f"is not UTF-8 at byte {error.start}") from None
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M")
     write_atomically(readme, with_table(text, table.rows.values(), now, readme))
+    if as_json:
+        facts = {"registry": str(registry), "models": len(table.rows), "problems": problems, "readme": str(readme)}
+        click.echo(json.dumps(facts, indent=2))
+        return 0
     click.echo(f"wrote {len(table.rows)} models to {readme}")
     return 0

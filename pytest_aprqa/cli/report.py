@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,8 +28,15 @@ FORMATS = ("all", "html", "junit", "md", "json", "certificate", "sarif", "csv", 
     help="Sign certificate.json with this private key (PEM, elliptic curve; extra `sign`).",
 )
 @click.option("--quiet", is_flag=True, help="No summary on standard output.")
+@click.option("--json", "as_json", is_flag=True, help="What was written and the score, as JSON.")
 def command(
-    evidence: Path, output: Path | None, formats: str, model: str | None, sign: Path | None, quiet: bool
+    evidence: Path,
+    output: Path | None,
+    formats: str,
+    model: str | None,
+    sign: Path | None,
+    quiet: bool,
+    as_json: bool,
 ) -> None:
     """Rebuild the reports of EVIDENCE: the folder of a run, evidence.jsonl, or evidence.json.
 
@@ -36,6 +44,7 @@ def command(
     `certificate` certificate.json and certificate.md; `all` is these.
     `sarif` writes report.sarif, `csv` evidence.csv; `github` prints annotations of a workflow and adds to the job's
     summary. The score is computed anew; where nothing was run there is none, and the exit code is 1.
+    Example: aprqa report evidence/latest --formats html --output /tmp/report
     """
     from pytest_aprqa.cli.evidence_input import read_evidence
     from pytest_aprqa.reporting.report_files import REPORTS, write_reports
@@ -57,7 +66,10 @@ def command(
     folder = output or recorded.folder
     folder.mkdir(parents=True, exist_ok=True)
     written = write_reports(folder, recorded.entries, result, only=None if formats == "all" else REPORTS[formats])
-    if not quiet:
+    if as_json:
+        facts = {"written": [str(path) for path in written], "score": result.to_dict() if result else None}
+        click.echo(json.dumps(facts, indent=2))
+    elif not quiet:
         width = shutil.get_terminal_size((80, 24)).columns
         for text, markup in summary_lines(recorded.entries, result, width):
             click.secho(text, fg=_colour(markup), bold=markup.get("bold"))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 import click
 
 INTERRUPTED = 130
@@ -9,24 +13,94 @@ PYTEST_INTERRUPTED = 2
 
 # Spellings of the earlier command-line tool -> pytest's or the plugin's. A None value: the option takes an argument.
 _RENAMED = {"-o": "--evidence-dir", "--output": "--evidence-dir", "--timeout": "--scenario-timeout", "--workers": "-n"}
+# Options of the earlier tool that are said elsewhere here, and where.
+_ELSEWHERE = {
+    "--skip-conversion-tests": "choose checks with -k or -m, as in pytest",
+    "--run-tool-tests": "run aprqa tools FILE",
+    "--profile-ci": "set profile_ci.enabled in the playbook",
+    "--no-differential": "leave differential_tests out of the playbook",
+    "--no-trace-payload": "leave trace_payload out of the playbook",
+    "--hf-parity": "compare with aprqa parity, or set the block hf_parity of the playbook",
+    "--hf-corpus-path": "name the corpus to aprqa parity",
+    "--hf-model-family": "give --model-family to aprqa parity",
+    "--no-integrity-check": "only aprqa certify compares with the lock file",
+}
 _REPLACED = {"--fail-fast": ("--failure-policy", "fail-fast"), "--dry-run": ("--collect-only", "-q")}
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "help_option_names": ["-h", "--help"]})
 @click.argument("playbook")
 @click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)
+@click.option("--json", "as_json", is_flag=True, help="Folder, outcomes and score as JSON; pytest on standard error.")
 @click.pass_context
-def command(ctx: click.Context, playbook: str, pytest_arguments: tuple[str, ...]) -> None:
+def command(ctx: click.Context, playbook: str, pytest_arguments: tuple[str, ...], as_json: bool) -> None:
     """Run PLAYBOOK (a path or a name) with pytest; further arguments go to pytest.
 
     `aprqa run tiny-qwen2-mvp -n 4` is `pytest --playbook tiny-qwen2-mvp -n 4`. Also understood: -o/--output DIR
-    (evidence folder), --timeout MS (per scenario), --workers N, --fail-fast, --dry-run. Everything after `--` is
-    passed on unread. Exit codes are pytest's (0 passed, 1 failures, 4 usage, 5 no tests); 130 when interrupted.
+    (evidence folder; FILE.json: evidence.json is copied there, the rest goes to a folder FILE beside it), --timeout MS
+    (per scenario), --workers N, --fail-fast, --dry-run. Everything after `--` is passed on unread.
+    Exit codes are pytest's (0 passed, 1 failures, 4 usage, 5 no tests); 130 when interrupted.
+    Example: aprqa run tiny-qwen2-mvp --dry-run
     """
-    ctx.exit(exit_code(run_pytest(arguments_for_pytest(playbook, pytest_arguments))))
+    for argument in before_dashes(pytest_arguments):
+        if (advice := _ELSEWHERE.get(argument.partition("=")[0])) is not None:
+            raise click.UsageError(f"{argument.partition('=')[0]} is of an earlier tool: {advice}")
+    pytest_arguments, wanted_file = evidence_file_of(pytest_arguments)
+    arguments = arguments_for_pytest(playbook, pytest_arguments)
+    code, facts = (exit_code(run_pytest(arguments)), {}) if not as_json else _with_result(arguments)
+    if wanted_file is not None:
+        _copy_evidence(wanted_file)
+    if as_json:
+        click.echo(json.dumps({"exit_code": code, "folder": None, "outcomes": {}, "score": None} | facts, indent=2))
+    ctx.exit(code)
 
 
-def run_pytest(arguments: list[str]) -> int:
+def before_dashes(given: tuple[str, ...]) -> tuple[str, ...]:
+    """The arguments up to `--`."""
+    return given[: given.index("--")] if "--" in given else given
+
+
+def evidence_file_of(given: tuple[str, ...]) -> tuple[tuple[str, ...], Path | None]:
+    """(arguments, FILE) where `-o FILE.json` became the folder FILE; (arguments, None) for a folder or nothing."""
+    arguments, file = list(given), None
+    for number, argument in enumerate(before_dashes(given)):
+        name, equals, value = argument.partition("=")
+        if name not in ("-o", "--output"):
+            continue
+        place = number if equals else number + 1
+        value = value if equals else (*arguments, "")[place]
+        if value.lower().endswith(".json"):
+            file = Path(value)
+            arguments[place] = f"{name}={file.with_suffix('')}" if equals else str(file.with_suffix(""))
+    return tuple(arguments), file
+
+
+def _copy_evidence(file: Path) -> None:
+    from pytest_aprqa.reporting.atomic_file import write_atomically
+
+    source = file.with_suffix("") / "evidence.json"
+    if source.is_file():  # pytest has said why there is none
+        write_atomically(file, source.read_text(encoding="utf-8"))
+
+
+def _with_result(arguments: list[str]) -> tuple[int, dict[str, Any]]:
+    """(exit code, facts of the run), with what pytest prints on standard error."""
+    import os
+    import tempfile
+
+    from pytest_aprqa.cli.run_result import VARIABLE
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "result.json"
+        os.environ[VARIABLE] = str(path)
+        try:
+            code = exit_code(run_pytest(["-p", "pytest_aprqa.cli.run_result", *arguments], to_stderr=True))
+        finally:
+            del os.environ[VARIABLE]
+        return code, json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def run_pytest(arguments: list[str], *, to_stderr: bool = False) -> int:
     """Run pytest in a process of its own: it must see the plugin first, to rewrite the assertions of the checks.
 
     An interrupt reaches the whole process group, so it is left to pytest; termination is passed on.
@@ -35,7 +109,8 @@ def run_pytest(arguments: list[str]) -> int:
     import subprocess
     import sys
 
-    child = subprocess.Popen([sys.executable, "-m", "pytest", *arguments])
+    output = sys.stderr.fileno() if to_stderr else None
+    child = subprocess.Popen([sys.executable, "-m", "pytest", *arguments], stdout=output)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: child.terminate())
     try:

@@ -21,7 +21,8 @@ def command(evidence: Path, model: str | None, as_json: bool, compat: bool) -> N
     Exit code 0 when a score was computed, whatever it is; 1 when the evidence is empty, was skipped altogether or
     cannot be read; 2 when there is no such file.
 
-    Examples: `aprqa score evidence/latest --json`, `aprqa score recorded/evidence.json --compat`.
+    Example: aprqa score evidence/latest --json
+    Example: aprqa score recorded/evidence.json --compat
     """
     from pytest_aprqa.cli.evidence_input import read_evidence
     from pytest_aprqa.scoring.score import score

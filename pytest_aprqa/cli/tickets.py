@@ -44,7 +44,8 @@ def command(
     """Make tickets of the failures in EVIDENCE (a run folder, evidence.jsonl or evidence.json), most urgent first.
 
     `create` writes one body a ticket and `open.sh`, which opens those whose mark is not in the repository's issues
-    yet. Example: aprqa tickets evidence/latest --repo acme/models --ticket-mode create
+    yet.
+    Example: aprqa tickets evidence/latest --repo acme/models --ticket-mode create
     """
     from pytest_aprqa.cli.evidence_input import read_evidence
     from pytest_aprqa.reporting.hostile_text import for_terminal

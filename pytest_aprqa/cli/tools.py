@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import click
@@ -16,13 +17,21 @@ import click
 )
 @click.option("--include-serve", is_flag=True, help="Also start a server, ask it once and end it.")
 @click.option("--apr-binary", metavar="PROGRAM", default="apr", help="The `apr` program (default: the one on PATH).")
+@click.option("--json", "as_json", is_flag=True, help="As JSON instead of text.")
 @click.pass_context
 def command(
-    ctx: click.Context, model_path: Path, no_gpu: bool, output: Path, include_serve: bool, apr_binary: str
+    ctx: click.Context,
+    model_path: Path,
+    no_gpu: bool,
+    output: Path,
+    include_serve: bool,
+    apr_binary: str,
+    as_json: bool,
 ) -> None:
     """Run inspect, validate, check, bench, trace and profile of `apr` on MODEL_PATH and judge what they print.
 
     Writes OUTPUT/tool_tests.json. Exit codes: 0 all passed, 1 one failed or none ran, 2 wrong use.
+    Example: aprqa tools model.apr --no-gpu
     """
     from pytest_aprqa.engines.apr_arguments import model_file
     from pytest_aprqa.engines.apr_program import find_program, probe
@@ -34,20 +43,23 @@ def command(
         program = probe(find_program(apr_binary))
     except EngineUnavailable as error:
         raise click.UsageError(f"--apr-binary {error}") from None
-    click.echo(f"{'Tool':<22} {'Status':<8} {'Exit':>5} {'Duration':>10}")
+    say = partial(click.echo, err=as_json)  # the table is progress where the result is JSON
+    say(f"{'Tool':<22} {'Status':<8} {'Exit':>5} {'Duration':>10}")
     results = []
     for result in run_tools(program, model_file(model_path), no_gpu=no_gpu, serve=include_serve):
         results.append(result)
         status = "skipped" if result.passed is None else "passed" if result.passed else "failed"
-        click.echo(f"{result.tool:<22} {status:<8} {result.exit_code:>5} {result.duration_ms:>7} ms")
+        say(f"{result.tool:<22} {status:<8} {result.exit_code:>5} {result.duration_ms:>7} ms")
         if result.reason:
-            click.echo(f"    {for_terminal(result.reason[:300])}")
+            say(f"    {for_terminal(result.reason[:300])}")
     passed, failed = (sum(r.passed is wanted for r in results) for wanted in (True, False))
-    click.echo(f"Total: {passed} passed, {failed} failed")
+    say(f"Total: {passed} passed, {failed} failed")
     try:
         output.mkdir(parents=True, exist_ok=True)
         text = json.dumps([as_entry(result) for result in results], indent=2)
         (output / "tool_tests.json").write_text(text + "\n", encoding="utf-8")
     except OSError as error:
         raise click.ClickException(f"{output}: {error.strerror or error}") from None
+    if as_json:
+        click.echo(text)
     ctx.exit(1 if failed or not passed else 0)

@@ -12,18 +12,22 @@ import click
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--contract-path", type=click.Path(path_type=Path), help="Contract file; without it the built-in one.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.option("--critical-only", is_flag=True, help="Judge only what is critical: the output head and the file itself.")
 @click.pass_context
-def command(ctx: click.Context, model: Path, contract_path: Path | None, form: str, critical_only: bool) -> None:
+def command(
+    ctx: click.Context, model: Path, contract_path: Path | None, form: str, as_json: bool, critical_only: bool
+) -> None:
     """Check every tensor of MODEL (GGUF, APR, SafeTensors) against the tensor layout contract.
 
     Exit codes: 0 the file conforms, 1 it does not or no rule could be applied.
+    Example: aprqa validate-contract model.gguf --json
     """
     from pytest_aprqa.layout_contract import RULES, validate_layout
     from pytest_aprqa.reporting.hostile_text import for_terminal
 
     report = validate_layout(model, contract_path, critical_only=critical_only)
-    if form == "json":
+    if as_json or form == "json":
         click.echo(json.dumps(report.to_json(), indent=2))
         ctx.exit(0 if report.status == "PASS" else 1)
     click.echo("Validation Rules")

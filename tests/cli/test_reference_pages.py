@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from pytest_aprqa.cli.main import COMMANDS
+from pytest_aprqa.cli.report import FORMATS
 from pytest_aprqa.evidence import validation
 
 SCRIPT = Path(__file__).parents[2] / "docs" / "generate_reference.py"
@@ -25,7 +26,8 @@ def test_every_command_and_option_is_on_the_page(generator):
     page = generator.cli_page()
     assert all(f"## `aprqa {name}`" in page for name in COMMANDS)
     assert "`--compat`" in page
-    assert "`--formats` `all\\|html\\|junit\\|md\\|json\\|sarif\\|csv\\|github`" in page
+    assert "`--formats` `" + "\\|".join(FORMATS) + "`" in page
+    assert "```console\naprqa score evidence/latest --json\n" in page
 
 
 def test_every_field_of_the_schema_is_on_the_page():

@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -80,3 +81,48 @@ def test_a_signal_ends_the_run_with_its_code(tmp_path, number, code):
     else:
         process.send_signal(number)
     assert process.wait(timeout=30) == code
+
+
+@pytest.mark.parametrize("option", sorted(run._ELSEWHERE))
+def test_options_of_the_earlier_tool_are_refused_with_the_place_of_today(option, capsys):
+    assert call(["run", "tiny", f"{option}=x"]) == 2
+    shown = capsys.readouterr().err
+    assert f"{option} is of an earlier tool: " in shown
+    assert shown.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "arguments", "file"),
+    [
+        (("-o", "a/out.json"), ("-o", "a/out"), "a/out.json"),
+        (("--output=OUT.JSON",), ("--output=OUT",), "OUT.JSON"),
+        (("-o", "folder"), ("-o", "folder"), None),
+        (("-k", "x.json"), ("-k", "x.json"), None),
+        (("--", "-o", "x.json"), ("--", "-o", "x.json"), None),
+        (("-o",), ("-o",), None),
+    ],
+)
+def test_output_that_ends_in_json_is_the_evidence_file(given, arguments, file):
+    assert run.evidence_file_of(given) == (arguments, file and Path(file))
+
+
+def test_a_run_says_folder_outcomes_and_score_as_json(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    tiny = Path(__file__).parents[2] / "models" / "tiny-qwen2"
+    arguments = ["--model-path", str(tiny), "-k", "test_file_is_sound", "-o", "out.json"]
+    code = call(["run", "tiny-qwen2-mvp", *arguments, "--json"])
+    shown = capfd.readouterr()
+    told = json.loads(shown.out)
+    assert told["exit_code"] == code
+    assert Path(told["folder"]) == tmp_path / "out"
+    entries = json.loads((tmp_path / "out.json").read_text())
+    assert sum(told["outcomes"].values()) == len(entries) > 0
+    assert "evidence: " in shown.err
+
+
+def test_json_of_a_run_that_cannot_start_has_no_score(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    assert call(["run", "no-such-playbook", "--json"]) == 4
+    assert json.loads(capfd.readouterr().out) == {"exit_code": 4, "folder": None, "outcomes": {}, "score": None}

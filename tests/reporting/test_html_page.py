@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import html
 
-from pytest_aprqa.reporting.html.browser_entries import TEXT_LIMIT, browser_entries, script_json
+from pytest_aprqa.reporting.html.browser_entries import OBSERVED_LIMIT, TEXT_LIMIT, browser_entries, script_json
 from pytest_aprqa.reporting.html.page import report_html
 from tests.reporting.attempt_factory import attempt, scored, small_run
 
@@ -136,6 +136,15 @@ def test_long_output_is_cut_at_the_limit(length, whole):
     (entry,) = browser_entries([attempt(output="x" * length)])
     assert (entry["output"] == "x" * length) is whole
     assert len(entry["output"]) == TEXT_LIMIT
+
+
+def test_what_broke_is_the_first_observed_value_and_never_left_out():
+    values = [{"name": f"v{number}", "value": 1, "limit": 2, "passed": True} for number in range(OBSERVED_LIMIT)]
+    broken = {"name": "broken", "value": 3, "limit": 2, "passed": False}
+    (entry,) = browser_entries([attempt("Falsified", observed=[*values, broken])])
+    assert entry["observed"][0] == "broken 3 (limit 2)"
+    assert len(entry["observed"]) == OBSERVED_LIMIT + 1
+    assert entry["observed"][-1] == "... and 1 more in evidence.json"
 
 
 def test_kill_matrix_of_the_folder_is_shown():

@@ -42,7 +42,7 @@ def _rank(entry: Evidence) -> int:
 
 
 def _entry(number: int, entry: Evidence) -> dict[str, Any]:
-    observed = list(entry.observed or ())
+    observed = sorted(entry.observed or (), key=lambda value: value.get("passed") is not False)  # what broke, first
     fields: dict[str, Any] = {
         "number": number,
         "gate": entry.gate_id,

@@ -63,6 +63,12 @@ class Certification:
 @click.option(
     "--model-cache", type=click.Path(file_okay=False, path_type=Path), help="Where models are looked for first."
 )
+@click.option(
+    "--model", "model_path", type=click.Path(exists=True, path_type=Path), help="Where the one model that is named is."
+)
+@click.option("--apr-binary", metavar="PROGRAM", help="The `apr` program that runs APR artifacts.")
+@click.option("--auto-ticket", is_flag=True, help="Write tickets of the failures to OUTPUT/SHORT-NAME/tickets.")
+@click.option("--ticket-repo", metavar="OWNER/REPOSITORY", default="OWNER/REPOSITORY", help="Where they belong.")
 @click.option("--workers", type=click.IntRange(min=0), default=0, help="pytest-xdist workers of each run.")
 @click.option("--timeout", type=click.IntRange(min=1), help="Limit of one scenario in ms.")
 @click.option("--no-gpu", is_flag=True, help="Leave the gpu cells out.")
@@ -97,6 +103,8 @@ def command(
         wanted_tier = parse_tier(tier)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
+    if options["model_path"] is not None and len(models) != 1:
+        raise click.UsageError("--model is the place of one model: name that model, ORG/NAME")
     table = read_registry(registry) if everything or family or registry.is_file() else None
     chosen = _chosen(models, table, everything=everything, family=family, registry=registry)
     say = _speaker(to_stderr=as_json)
@@ -201,6 +209,8 @@ def _run(result: Certification, tier: Tier, registry: Path, folder: Path, say: A
     extra = ["--tier", tier.name, "--evidence-dir", str(folder), "-q", "--tb=no", "-p", "no:cacheprovider"]
     for name, value in (
         ("--model-cache", options["model_cache"]),
+        ("--model-path", options["model_path"]),
+        ("--apr-binary", options["apr_binary"]),
         ("--scenario-timeout", options["timeout"]),
         ("--failure-policy", options["failure_policy"]),
         ("-n", options["workers"] or None),
@@ -221,6 +231,17 @@ def _run(result: Certification, tier: Tier, registry: Path, folder: Path, say: A
         say(f"  not run: {result.reason}", fg="red")
         return
     _record(result, tier, registry, folder, say)
+    if options["auto_ticket"]:
+        _write_tickets(folder, options["ticket_repo"], say)
+
+
+def _write_tickets(folder: Path, repo: str, say: Any) -> None:
+    from pytest_aprqa.cli.evidence_input import read_evidence
+    from pytest_aprqa.cli.tickets import write_tickets
+    from pytest_aprqa.reporting.tickets import tickets
+
+    if found := tickets(read_evidence(folder).entries):
+        say(f"  {len(found)} tickets: {write_tickets(folder / 'tickets', repo, found)}")
 
 
 def _record(result: Certification, tier: Tier, registry: Path, folder: Path, say: Any) -> None:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from pytest_aprqa.reporting.tickets import Ticket
 
 
 @click.command()
@@ -57,27 +62,8 @@ def command(
     )
     folder = output or recorded.folder / "tickets"
     if ticket_mode == "create" and found:
-        folder.mkdir(parents=True, exist_ok=True)
-        script = ["#!/bin/sh", "# Opens each ticket once: the mark in its body is looked for first.", "set -eu"]
-        script.append('cd "$(dirname "$0")"')
-        for ticket in found:
-            body = folder / f"{ticket.key}.md"
-            body.write_text(ticket.body, encoding="utf-8")
-            search = [
-                "gh",
-                "issue",
-                "list",
-                "--repo",
-                repo,
-                "--state",
-                "all",
-                "--search",
-                f"aprqa-ticket: {ticket.key}",
-            ]
-            known = f'[ -n "$({shlex.join(search)})" ]'
-            script.append(f"{known} || {ticket.command(repo, body.name)}")
-        (folder / "open.sh").write_text("\n".join(script) + "\n", encoding="utf-8")
-        click.echo(f"wrote {folder / 'open.sh'} and {len(found)} bodies", err=True)
+        script = write_tickets(folder, repo, found)
+        click.echo(f"wrote {script} and {len(found)} bodies", err=True)
     if as_json:
         fields = ("key", "title", "priority", "labels", "occurrences", "black_swan", "body")
         click.echo(json.dumps([{name: getattr(ticket, name) for name in fields} for ticket in found], indent=2))
@@ -87,3 +73,18 @@ def command(
     for ticket in found:
         click.echo(f"{ticket.priority}  {for_terminal(ticket.title)}")
         click.echo(f"    {ticket.occurrences} x, {for_terminal(', '.join(ticket.labels))}, key {ticket.key}")
+
+
+def write_tickets(folder: Path, repo: str, found: Sequence[Ticket]) -> Path:
+    """One body a ticket in FOLDER, and the script, whose path is given back, that opens each once with `gh`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    script = ["#!/bin/sh", "# Opens each ticket once: the mark in its body is looked for first.", "set -eu"]
+    script.append('cd "$(dirname "$0")"')
+    for ticket in found:
+        body = folder / f"{ticket.key}.md"
+        body.write_text(ticket.body, encoding="utf-8")
+        listing = ["gh", "issue", "list", "--repo", repo, "--state", "all"]
+        known = f'[ -n "$({shlex.join([*listing, "--search", f"aprqa-ticket: {ticket.key}"])})" ]'
+        script.append(f"{known} || {ticket.command(repo, body.name)}")
+    (folder / "open.sh").write_text("\n".join(script) + "\n", encoding="utf-8")
+    return folder / "open.sh"

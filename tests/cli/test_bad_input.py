@@ -40,6 +40,7 @@ BASES = {
     "merge": [],
     "parity": [],
     "playbook check": [],
+    "playbook examples": [],
     "playbook write": [],
     "readme-sync": [],
     "report": [],

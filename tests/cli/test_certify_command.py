@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import shutil
 from pathlib import Path
 
@@ -10,12 +11,16 @@ import pytest
 import yaml
 
 from pytest_aprqa.cli.main import call
+from pytest_aprqa.defects.catalogue import apply_defect
+from pytest_aprqa.models.bundled import bundled_folder
+from pytest_aprqa.playbooks.facts import read_models
 from pytest_aprqa.playbooks.lock import lock_text, locked_entries
 from pytest_aprqa.registry.row import RegistryRow
 from pytest_aprqa.registry.table import read_registry, update_registry
 
 TINY = Path(__file__).resolve().parents[2] / "models" / "tiny-qwen2"
-FAMILY = ["demo/Tiny-2M", "demo/Absent-1B", "demo/Broken-1B", "demo/Nothing-1B"]
+FAMILY = ["demo/Tiny-2M", "demo/Damaged-2M", "demo/Absent-1B", "demo/Drifted-1B", "demo/Broken-1B", "demo/Nothing-1B"]
+REVISION = "0123456789abcdef0123456789abcdef01234567"
 
 
 def playbook(name, **model):
@@ -34,34 +39,58 @@ def playbook(name, **model):
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """A registry of four models, three playbooks, and a cache in which one model stands."""
+    """A registry of seven models, five playbooks, and a Hugging Face cache of two, one of them with broken weights."""
     monkeypatch.chdir(tmp_path)
     for name in ("HF_HOME", "HOME", "APRQA_CACHE"):
         monkeypatch.setenv(name, str(tmp_path / name))
-    shutil.copytree(TINY, tmp_path / "cache" / "demo" / "Tiny-2M")
+    for name in ("HUGGINGFACE_HUB_CACHE", "HF_HUB_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    apply_defect("weights-truncated", TINY, in_hub(tmp_path, "demo/Damaged-2M"))
+    shutil.copytree(TINY, in_hub(tmp_path, "demo/Tiny-2M"))
     folder = tmp_path / "playbooks" / "models"
     folder.mkdir(parents=True)
-    for stem, repository in (("tiny-smoke", "demo/Tiny-2M"), ("absent-smoke", "demo/Absent-1B")):
+    for stem, repository in ((f"{name.split('/')[1].split('-')[0].lower()}-smoke", name) for name in FAMILY[:4]):
         (folder / f"{stem}.playbook.yaml").write_text(yaml.safe_dump(playbook(stem, hf_repo=repository)))
     broken = yaml.safe_dump(playbook("broken-smoke", hf_repo="demo/Broken-1B")) + "unknown: 1\n"
     (folder / "broken-smoke.playbook.yaml").write_text(broken)
     (tmp_path / "playbooks" / "playbook.lock.yaml").write_text(lock_text(locked_entries(tmp_path / "playbooks")))
+    drifted = folder / "drifted-smoke.playbook.yaml"
+    drifted.write_text(drifted.read_text().replace("version: 1.0.0", "version: 1.0.1"))
     rows = [RegistryRow.new(name, family="demo") for name in FAMILY] + [RegistryRow.new("other/X-1B", family="other")]
     update_registry(tmp_path / "models.csv", lambda table: [table.put(row) for row in rows] and None, create=True)
     return tmp_path
 
 
+def in_hub(home, repository):
+    """The folder of a model's main revision in the Hugging Face cache below HOME, which does not exist yet."""
+    root = home / "HF_HOME" / "hub" / f"models--{repository.replace('/', '--')}"
+    (root / "refs").mkdir(parents=True)
+    (root / "refs" / "main").write_text(REVISION)
+    (root / "snapshots").mkdir()
+    return root / "snapshots" / REVISION
+
+
 def certify(*arguments):
-    return call(
-        ["certify", "--registry", "models.csv", "--playbooks", "playbooks", "--model-cache", "cache", *arguments]
-    )
+    return call(["certify", "--registry", "models.csv", "--playbooks", "playbooks", *arguments])
 
 
 def test_a_family_survives_what_is_missing_and_broken(place, capsys):
     before = (place / "models.csv").read_text().splitlines()
-    assert certify("--family", "demo", "--tier", "smoke", "--json") == 1
-    results = {result["model_id"]: result for result in json.loads(capsys.readouterr().out)}
+    assert certify("--family", "demo", "--tier", "smoke", "--json", "--auto-ticket") == 1
+    shown = capsys.readouterr()
+    results = {result["model_id"]: result for result in json.loads(shown.out)}
     assert list(results) == FAMILY
+    statuses = [result["status"] for result in results.values()]
+    summary = shown.err.partition("=== Certification Summary ===")[2]
+    assert statuses[1:] == ["BLOCKED", *["NOT RUN"] * 4]
+    assert f"{statuses[0].capitalize()}: 1\n" in summary
+    assert "Blocked: 1\nNot run: 4\nTotal: 6\n" in summary
+    damaged = results["demo/Damaged-2M"]
+    assert (damaged["score"], damaged["grade"], damaged["tier_met"]) == (0, "F", False)
+    assert "G0" in damaged["reason"]
+    assert (place / "certifications" / "damaged-2m" / "tickets" / "open.sh").is_file()
+    assert not (place / "certifications" / "tiny-2m" / "tickets").exists()
+    assert "changed since it was locked" in results["demo/Drifted-1B"]["reason"]
     tiny = results["demo/Tiny-2M"]
     assert (tiny["status"], tiny["tier_met"], tiny["reason"]) == ("PROVISIONAL", True, None) or tiny["score"] >= 850
     assert results["demo/Absent-1B"]["status"] == "NOT RUN"
@@ -69,8 +98,10 @@ def test_a_family_survives_what_is_missing_and_broken(place, capsys):
     assert "unknown" in results["demo/Broken-1B"]["reason"]
     assert "no playbook for tier smoke" in results["demo/Nothing-1B"]["reason"]
     after = (place / "models.csv").read_text().splitlines()
-    assert after[2:] == before[2:], "a model that was not run changed its row"
-    row = read_registry(place / "models.csv").rows["demo/Tiny-2M"]
+    assert after[3:] == before[3:], "a model that was not run changed its row"
+    rows = read_registry(place / "models.csv").rows
+    assert (rows["demo/Damaged-2M"]["status"], rows["demo/Damaged-2M"]["certified_tier"]) == ("BLOCKED", "none")
+    row = rows["demo/Tiny-2M"]
     assert row["certified_tier"] == "smoke"
     assert row.problems() == []
     assert float(row["tps_st_cpu"]) > 0
@@ -81,7 +112,7 @@ def test_dry_run_touches_nothing(place, capsys):
     before = sorted(str(path) for path in place.rglob("*"))
     assert certify("--all", "--tier", "smoke", "--dry-run") == 0
     out = capsys.readouterr().out
-    assert "3 would be run, 2 cannot" in out
+    assert "4 would be run, 3 cannot" in out
     assert sorted(str(path) for path in place.rglob("*")) == before
 
 
@@ -98,7 +129,7 @@ def test_a_beginning_of_families_takes_them(place, capsys):
     assert certify("--family", "de", "--tier", "smoke", "--dry-run") == 0
     captured = capsys.readouterr()
     assert "no family is called de; taken: demo" in captured.err
-    assert "Models: 4" in captured.out
+    assert "Models: 6" in captured.out
 
 
 @pytest.mark.parametrize(
@@ -108,6 +139,7 @@ def test_a_beginning_of_families_takes_them(place, capsys):
         (["--tier", "huge", "--all"], 2, "Unknown tier: huge"),
         (["a/b", "--all"], 2, "not more than one"),
         (["noslash"], 2, "is not a model id"),
+        (["--all", "--model", "."], 2, "--model is the place of one model"),
         (["--family", "zzz"], 1, "no family 'zzz'; there are demo, other"),
     ],
 )
@@ -120,3 +152,41 @@ def test_registry_must_be_there_for_a_family(place, capsys):
     (place / "models.csv").unlink()
     assert certify("--all") == 1
     assert "models.csv: cannot be read" in capsys.readouterr().err
+
+
+def test_all_published_models_have_a_plan_that_touches_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    facts = read_models(bundled_folder() / "playbooks" / "facts" / "models.csv")
+    rows = [RegistryRow.new(name, family=model.family) for name, model in facts.items()]
+    update_registry(tmp_path / "models.csv", lambda table: [table.put(row) for row in rows] and None, create=True)
+    before = sorted(str(path) for path in tmp_path.rglob("*"))
+    assert call(["certify", "--all", "--tier", "mvp", "--registry", "models.csv", "--dry-run", "--json"]) == 0
+    results = json.loads(capsys.readouterr().out)
+    assert len(results) == 92
+    planned = [result for result in results if result["reason"] is None]
+    assert all(result["playbook"].endswith(".playbook.yaml") for result in planned)
+    assert all("no playbook for tier mvp" in result["reason"] for result in results if result not in planned)
+    assert len(planned) > 70
+    assert sorted(str(path) for path in tmp_path.rglob("*")) == before
+
+
+def record(registry, name):
+    """What certify does at the end of a run, many times: read, change one row, replace the file."""
+    for number in range(15):
+        update_registry(
+            Path(registry),
+            lambda table, n=number: table.put(table.rows[name].changed(mqs_score=str(n), status="BLOCKED")),
+        )
+
+
+def test_two_certifications_at_once_lose_no_row_and_no_score(place):
+    context = multiprocessing.get_context("spawn")
+    writers = [context.Process(target=record, args=(str(place / "models.csv"), name)) for name in FAMILY[:3]]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(120)
+    assert [writer.exitcode for writer in writers] == [0, 0, 0]
+    rows = read_registry(place / "models.csv").rows
+    assert [*rows] == [*FAMILY, "other/X-1B"]
+    assert [rows[name]["mqs_score"] for name in FAMILY] == ["14", "14", "14", "0", "0", "0"]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 
 import pytest
 
+from pytest_aprqa.reporting.hostile_text import one_line
 from pytest_aprqa.reporting.html.page import report_html
 from tests.reporting.attempt_factory import attempt, scored, small_run
 
@@ -150,6 +152,30 @@ def test_hostile_text_is_shown_and_does_nothing(open_page):
     assert page.locator("#entries img, #failure img").count() == 0
 
 
+HOSTILE = "\u202egnp.exe\u202c \x00\x1b[31m \u2066x\u2069 \ud800 \U000e0041 \u200bz"
+
+
+def test_text_that_hides_or_reorders_is_spelled_out_as_in_the_other_reports(open_page):
+    entry = attempt("Falsified", reason=HOSTILE, output=HOSTILE, gate_id=HOSTILE, check=HOSTILE, title=HOSTILE)
+    page = open_page([entry])
+    page.click("#entries tbody button")
+    raw = re.compile("[\x00\x1b\u202a-\u202e\u2066-\u2069\u200b\ufffd\ud800-\udfff\U000e0041]")
+    assert not raw.search(page.locator("body").inner_text())
+    for part in ("#failure", "#entries", "#by-gate"):
+        assert one_line(HOSTILE) in page.locator(part).inner_text()
+
+
+def test_page_and_reports_spell_the_same_characters(open_page):
+    characters = [chr(code) for code in (*range(0x2070), 0xD800, 0xFEFF, 0xFFFB, 0xFFFE, 0xE0041) if code != 0xA]
+    page = open_page([attempt("Falsified", reason=f"a{character}b") for character in characters])
+    shown = []
+    for _ in range(-(-len(characters) // PAGE)):
+        shown += page.evaluate("Array.from(document.querySelectorAll('td.reason'), (cell) => cell.textContent)")
+        page.evaluate("document.getElementById('next').click()")
+    wanted = [one_line(f"a{character}b") if character != "\t" else "a\tb" for character in characters]
+    assert [pair for pair in zip(shown, wanted, strict=True) if pair[0] != pair[1]] == []
+
+
 def test_injected_script_is_stopped_by_the_policy(browser, tmp_path):
     """The second wall: even text that got into the page as markup would not run."""
     entries = small_run()
@@ -251,7 +277,9 @@ def test_a_narrow_page_does_not_scroll_sideways_and_stays_short(open_page):
     assert page.evaluate("document.documentElement.scrollWidth") <= 380
     page.locator("#entries tbody button").nth(1).click()
     assert page.locator("#entries tbody button").first.bounding_box()["width"] > 150
-    heights = page.evaluate("Array.from(document.querySelectorAll('#entries tbody tr:not(.detail)'), (row) => row.offsetHeight)")
+    heights = page.evaluate(
+        "Array.from(document.querySelectorAll('#entries tbody tr:not(.detail)'), (row) => row.offsetHeight)"
+    )
     assert max(heights) < 130, "an entry is squeezed into a column of single letters"
 
 

@@ -20,9 +20,20 @@
   let shown = [];
   let page = 0;
 
+  // Controls, surrogates and the marks that reorder, hide or tag text: the set of hostile_text.py, less line ends.
+  const INVISIBLE = new RegExp("[\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f\\u00ad\\u061c\\u180e\\u200b-\\u200f" +
+    "\\u2028-\\u202e\\u2060-\\u206f\\ud800-\\udfff\\ufeff\\ufff9-\\ufffb\\ufffe\\uffff\\u{e0000}-\\u{e007f}]", "gu");
+  const spelled = (character) => {
+    const code = character.codePointAt(0);
+    const digits = code.toString(16);
+    if (code < 0x100) return "\\x" + digits.padStart(2, "0");
+    return code < 0x10000 ? "\\u" + digits.padStart(4, "0") : "\\U" + digits.padStart(8, "0");
+  };
+  const visible = (text) => text.replace(/\r\n/g, "\n").replace(INVISIBLE, spelled);
+
   const element = (name, text, className) => {
     const made = document.createElement(name);
-    if (text !== undefined) made.textContent = text;
+    if (text !== undefined) made.textContent = visible(text);
     if (className) made.className = className;
     return made;
   };
@@ -74,7 +85,7 @@
         const block = element("pre", Array.isArray(value) ? value.join("\n") : value);
         block.tabIndex = 0;
         text.append(block);
-      } else text.textContent = value;
+      } else text.textContent = visible(value);
       list.append(text);
     }
     cell.append(list);

@@ -75,11 +75,17 @@ def test_a_mistake_of_ours_keeps_its_traceback(monkeypatch):
         call(["score"])
 
 
-def test_help_needs_no_heavy_library():
+HEAVY = {
+    "numpy", "torch", "transformers", "jinja2", "yaml", "rich", "pytest", "jsonschema", "hypothesis", "httpx",
+    "tokenizers", "gguf", "multiprocessing", "importlib.metadata", "filelock",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["certify", "--help"], ["completion", "--help"]])
+def test_help_needs_no_heavy_library(arguments):
     code = (
-        "import sys; from pytest_aprqa.cli.main import call; call(['--help']);"
-        "heavy = {'numpy', 'torch', 'transformers', 'jinja2', 'yaml', 'rich', 'pytest', 'jsonschema'};"
-        "sys.exit(', '.join(sorted(heavy & set(sys.modules))) or 0)"
+        f"import sys; from pytest_aprqa.cli.main import call; call({arguments});"
+        f"sys.exit(', '.join(sorted({HEAVY} & set(sys.modules))) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
@@ -91,3 +97,15 @@ def test_a_terminated_command_exits_with_143(tmp_path):
         "main.call = lambda _: os.kill(os.getpid(), signal.SIGTERM); main.main([])"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 143
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["score"], ["tools", "--help"], ["list", "--size", "tiny"]])
+def test_the_second_name_behaves_the_same(arguments, capsys, monkeypatch):
+    shown = {}
+    for name in ("aprqa", "apr-qa"):
+        monkeypatch.setattr(sys, "argv", [f"/usr/bin/{name}"])
+        code = call(arguments)
+        out, err = capsys.readouterr()
+        # Wrapping depends on the length of the name; examples and --version name the program itself.
+        shown[name] = (code, "".join((out + err).replace(f"{name} ", "aprqa ").split()))
+    assert shown["aprqa"] == shown["apr-qa"]

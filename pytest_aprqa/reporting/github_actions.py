@@ -24,10 +24,18 @@ def workflow_annotations(evidence: Sequence[Evidence]) -> list[str]:
     for entry in failures[:MOST]:
         title = _property(f"{entry.gate_id} {case_name(entry)}")
         message = _message(f"{entry.reason or outcome_of(entry)}{f'; {entry.advice}' if entry.advice else ''}")
-        lines.append(f"::{_LEVELS.get(severity_of(entry), 'notice')} title={title}::{message}")
+        place = f"file={_property(file)},line=1," if (file := _playbook_file(entry)) else ""
+        lines.append(f"::{_LEVELS.get(severity_of(entry), 'notice')} {place}title={title}::{message}")
     if len(failures) > MOST:
         lines.append(f"::notice title=pytest-aprqa::{len(failures) - MOST} more failures are in report.html")
     return lines
+
+
+def _playbook_file(entry: Evidence) -> str | None:
+    """The playbook as its node id names it, relative to the repository; None for any other."""
+    file = (entry.node_id or "").partition("::")[0]
+    inside = file.endswith(".playbook.yaml") and not file.startswith(("/", "..")) and ":" not in file
+    return file if inside else None
 
 
 def step_summary(report_markdown: str) -> str:

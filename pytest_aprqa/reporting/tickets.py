@@ -6,7 +6,6 @@ Grouping, priority and labels: scoring.md section 8. A ticket with the same grou
 from __future__ import annotations
 
 import hashlib
-import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from pytest_aprqa.reporting.attempts import (
     scenario_field,
 )
 from pytest_aprqa.reporting.hostile_text import markdown_block, markdown_code, markdown_text, one_line
+from pytest_aprqa.reporting.ticket_causes import cause_of, cause_section
 
 if TYPE_CHECKING:
     from pytest_aprqa.evidence.record import Evidence
@@ -34,18 +34,6 @@ PRIORITIES = ("P0", "P1", "P2", "P3")
 _WORDS = {"P0": "P0-Critical", "P1": "P1-High", "P2": "P2-Medium", "P3": "P3-Low"}
 _CATEGORIES = (("PERF", "performance"), ("STAB", "crash"), ("CRASH", "crash"), ("COMP", "compatibility"))
 _MORE_CATEGORIES = (("EDGE", "edge-case"), ("REGR", "regression"))
-# The first rule that matches names the cause (gates.md 7.3). Whole words: "financial" says nothing of NaN.
-_CAUSES = (
-    ("tensor_name_mismatch", r"tensor name|name mismatch|missing tensor|unexpected tensor|tensors are missing"),
-    ("dequantization_failure", r"dequantiz\w*|quantiz\w*|nan|infinity|overflow"),
-    ("missing_artifact", r"not found|no such file|config\.json|missing(?!.*mismatch)|tokenizer(?!.*mismatch)"),
-    (
-        "config_metadata_mismatch",
-        r"hidden_size|num_layers|num_hidden_layers|vocab_size|metadata mismatch|config mismatch|config says",
-    ),
-    ("inference_failure", r"inference|forward pass|segfault|sigsegv"),
-)
-UNKNOWN_CAUSE = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +73,6 @@ def tickets(
     return sorted(made, key=lambda ticket: (PRIORITIES.index(ticket.priority), ticket.key))
 
 
-def cause_of(entry: Evidence) -> str:
-    """Root cause of a failure, from what it said; `unknown` where no rule matches."""
-    text = f"{entry.stderr or ''}\n{entry.reason or ''}".lower()
-    for key, pattern in _CAUSES:
-        if re.search(rf"(?<!\w)(?:{pattern})(?!\w)", text):
-            return key
-    return "inference_failure" if entry.exit_code == -11 else UNKNOWN_CAUSE
-
-
 def _ticket(group: str, entries: list[Evidence], *, by_cause: bool) -> Ticket:
     first = entries[0]
     gate, modality = one_line(first.gate_id, 80), scenario_field(first, "modality") or "file"
@@ -112,7 +91,7 @@ def _ticket(group: str, entries: list[Evidence], *, by_cause: bool) -> Ticket:
         labels.append("black-swan")
     key = hashlib.sha256(f"{model_of(first)}\n{group}\n{by_cause}".encode("utf-8", "backslashreplace")).hexdigest()[:12]
     labels = [label.replace(",", " ") for label in labels]
-    body = _body(key, entries, labels)
+    body = _body(key, entries, labels, group if by_cause else None)
     return Ticket(key, title[:TITLE_LIMIT], body, tuple(labels), priority, len(entries), black_swan)
 
 
@@ -134,7 +113,7 @@ def _category(gate: str) -> str:
     return next((word for part, word in (*_CATEGORIES, *_MORE_CATEGORIES) if part in gate), "bug")
 
 
-def _body(key: str, entries: list[Evidence], labels: list[str]) -> str:
+def _body(key: str, entries: list[Evidence], labels: list[str], cause: str | None) -> str:
     first = entries[0]
     scenario = first.scenario or {}
     details = [
@@ -148,6 +127,9 @@ def _body(key: str, entries: list[Evidence], labels: list[str]) -> str:
     ]
     lines = ["## Summary", "", markdown_text(first.title or first.gate_id), "", markdown_text(first.reason or ""), ""]
     lines += ["## Details", "", *(f"- **{name}:** {value}" for name, value in details), ""]
+    if cause is not None:
+        gates = sorted({one_line(entry.gate_id, 80) for entry in entries})
+        lines += [*cause_section(cause), f"Gates: {', '.join(markdown_code(gate) for gate in gates[:20])}", ""]
     if limits := broken_limits(first):
         lines += ["## Limits", "", *(f"- {markdown_text(limit)}" for limit in limits[:10]), ""]
     if scenario.get("prompt"):

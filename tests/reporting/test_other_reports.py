@@ -61,6 +61,22 @@ def test_workflow_commands_cannot_be_injected():
     assert "title=g%2Cb%3Ac" in line
 
 
+@pytest.mark.parametrize(
+    ("node_id", "place"),
+    [
+        ("playbooks/a.playbook.yaml::test_x[gguf]", "file=playbooks/a.playbook.yaml,line=1,"),
+        ("a,b%.playbook.yaml::test_x", "file=a%2Cb%25.playbook.yaml,line=1,"),
+        ("/home/me/a.playbook.yaml::test_x", ""),
+        ("../a.playbook.yaml::test_x", ""),
+        ("tests/test_a.py::test_x", ""),
+        (None, ""),
+    ],
+)
+def test_an_annotation_stands_at_the_playbook_inside_the_repository(node_id, place):
+    (line,) = workflow_annotations([failure(node_id=node_id)])
+    assert line.startswith(f"::error {place}title=")
+
+
 @pytest.mark.parametrize(("count", "lines"), [(MOST, MOST), (MOST + 1, MOST + 1), (MOST + 9, MOST + 1)])
 def test_annotations_end_where_github_stops_showing_them(count, lines):
     found = workflow_annotations([failure(check=f"c{n}") for n in range(count)])

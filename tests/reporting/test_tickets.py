@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import shlex
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from pytest_aprqa.reporting.tickets import TITLE_LIMIT, cause_of, tickets
+import pytest_aprqa
+from pytest_aprqa.defects.catalogue import DEFECTS
+from pytest_aprqa.reporting.ticket_causes import NOTES, cause_of
+from pytest_aprqa.reporting.tickets import TITLE_LIMIT, tickets
 from tests.reporting.attempt_factory import attempt, small_run
 
 
@@ -74,6 +79,28 @@ def test_tickets_by_cause_count_over_gates():
     (ticket,) = tickets(entries, by_cause=True)
     assert ticket.title == "[QA] A: config_metadata_mismatch (2 occurrences)"
     assert "failure-type:config_metadata_mismatch" in ticket.labels
+
+
+def test_a_structured_ticket_says_what_its_cause_is_and_how_to_seed_it():
+    entries = [failure(gate_id=gate, reason="vocab_size 5 != 6") for gate in ("B", "A")]
+    (ticket,) = tickets(entries, by_cause=True)
+    assert "## Root cause" in ticket.body
+    assert "`test_configuration_matches_tensors`" in ticket.body
+    assert "aprqa defects apply config-hidden-size-wrong SOURCE TARGET" in ticket.body
+    assert "Gates: `A`, `B`" in ticket.body
+    (unknown,) = tickets([failure(reason="?")], by_cause=True)
+    assert "## Root cause" not in unknown.body
+    assert "Root cause" not in tickets(entries)[0].body
+
+
+@pytest.mark.parametrize("cause", sorted(NOTES))
+def test_notes_name_checks_and_defects_that_exist(cause):
+    suite = Path(pytest_aprqa.__file__).parent / "suite"
+    checks = {
+        name for file in suite.glob("test_*.py") for name in re.findall(r"^def (test_\w+)", file.read_text(), re.M)
+    }
+    assert set(NOTES[cause].checks) <= checks
+    assert NOTES[cause].defect in DEFECTS
 
 
 def test_the_same_fault_has_the_same_key_in_another_run():

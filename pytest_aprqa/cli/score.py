@@ -22,7 +22,7 @@ def command(evidence: Path, model: str | None, as_json: bool, compat: bool) -> N
     cannot be read; 2 when there is no such file.
 
     Example: aprqa score evidence/latest --json
-    Example: aprqa score recorded/evidence.json --compat
+    Example: aprqa score evidence/latest --compat
     """
     from pytest_aprqa.cli.evidence_input import read_evidence
     from pytest_aprqa.scoring.score import score

@@ -66,7 +66,7 @@ def test_workflow_commands_cannot_be_injected():
     [
         ("playbooks/a.playbook.yaml::test_x[gguf]", "file=playbooks/a.playbook.yaml,line=1,"),
         ("a,b%.playbook.yaml::test_x", "file=a%2Cb%25.playbook.yaml,line=1,"),
-        ("/home/me/a.playbook.yaml::test_x", ""),
+        ("/models/a.playbook.yaml::test_x", ""),
         ("../a.playbook.yaml::test_x", ""),
         ("tests/test_a.py::test_x", ""),
         (None, ""),

@@ -48,7 +48,7 @@ def command(
     The digest of evidence.json and of the model's files is computed again, the evidence is scored again, and with
     --replay a sample of its scenarios is run again through pytest (arguments after `--` are given to it).
     Exit code 0 when nothing was refuted; 1 when a check failed, or the certificate cannot be read.
-    Example: aprqa verify evidence/latest/certificate.json --replay 3
+    Example: aprqa verify evidence/latest --replay 3
     """
     from pytest_aprqa.reporting.certificate import read_certificate
 

@@ -83,7 +83,8 @@ def _status(facts: dict[str, Any], whole: names.Completeness) -> tuple[str, list
     if whole.complete:
         return status, reasons
     of_all = "an unknown number of" if whole.expected is None else str(whole.expected)
-    reasons.append(f"a part of the playbook: {whole.found} of {of_all} items are recorded")
+    reason = f"a part of the playbook: {whole.found} of {of_all} items are recorded"
+    reasons += [] if reason in reasons else [reason]
     return (PARTIAL_STATUS if status == CERTIFIED else status), reasons
 
 

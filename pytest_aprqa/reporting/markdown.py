@@ -89,9 +89,8 @@ def _summary(evidence: Sequence[Evidence], facts: dict[str, Any] | None, analysi
             f"- **Status:** {markdown_text(str(facts['status']))}",
         ]
         lines += [f"- **Because:** {markdown_text(reason)}" for reason in verdict_reasons(facts)]
-        if facts.get("incomplete"):
-            missing = ", ".join(without_evidence(facts)) or "a gateway"
-            lines.append(f"- **Incomplete:** no evidence for {missing}; not run is not proven")
+        if facts.get("incomplete") and (missing := without_evidence(facts)):
+            lines.append(f"- **Incomplete:** no evidence for {', '.join(missing)}; not run is not proven")
         if not facts["gateways_passed"]:
             lines.append(f"- **Without the gateways:** {facts.get('ungated_raw')}/1000")
     return [

@@ -127,9 +127,8 @@ def _verdict(page: _Page, evidence: Sequence[Evidence], facts: dict[str, Any]) -
         page.add(f"the gateways set the score to 0; without them it would be {ungated}", CAUTION)
     for reason in verdict_reasons(facts):
         page.labelled("because", page.clean(reason), BAD if facts.get("refuted") else CAUTION, rows=2)
-    if facts.get("incomplete"):
-        missing = without_evidence(facts)
-        page.add("incomplete: no evidence for " + (", ".join(missing) or "a part of the score"), CAUTION)
+    if facts.get("incomplete") and (missing := without_evidence(facts)):
+        page.add("incomplete: no evidence for " + ", ".join(missing), CAUTION)
 
 
 def _matrix(page: _Page, matrix: Matrix, *, named: bool) -> None:

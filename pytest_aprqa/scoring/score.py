@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
+from pytest_aprqa.evidence.collection_record import COLLECTION, Completeness, completeness
 from pytest_aprqa.evidence.outcome import Outcome
 from pytest_aprqa.evidence.record import Evidence
 from pytest_aprqa.scoring.blocking import Refutation, refutations, unproven_gates
@@ -56,6 +57,7 @@ class QualificationScore:
     proven_raw: int | None = None
     refuted: list[Refutation] = field(default_factory=list)
     not_evaluated_gates: list[str] = field(default_factory=list)
+    part: Completeness | None = None
 
     @property
     def normalized_score(self) -> float:
@@ -109,9 +111,12 @@ class QualificationScore:
             found.append(f"score {self.raw_score} is below {least}")
         elif self.gateways_passed and self.proven_raw is not None and self.proven_raw < CERTIFIED_FROM:
             found.append(f"only {self.proven_raw} points are proven, of {CERTIFIED_FROM}: the rest was skipped")
+        if self.part is not None:
+            of_all = "an unknown number of" if self.part.expected is None else str(self.part.expected)
+            found.append(f"a part of the playbook: {self.part.found} of {of_all} items are recorded")
         if self.incomplete:
             missing = self.not_evaluated_categories + self.not_evaluated_gateways + self.not_evaluated_gates
-            found.append("no evidence for " + ", ".join(missing))
+            found += ["no evidence for " + ", ".join(missing)] if missing else []
         return found
 
     @property
@@ -200,6 +205,7 @@ def score(
         penalties = [Penalty("GATEWAY", "Gateway check failed - score zeroed", GATEWAY_POINTS)]
     without_run = [] if compat else unproven_gates(evidence, outside)
     complete = len(evaluated) == len(MAXIMA) and all(g.passed is not None for g in gateways) and not without_run
+    part = _part(evidence)
     return QualificationScore(
         model_id=model_id,
         raw_score=0 if failed else ungated,
@@ -210,12 +216,21 @@ def score(
         counts=counts,
         penalties=penalties,
         scope=scope,
-        incomplete=not compat and not complete,
+        incomplete=not compat and not (complete and part is None),
         compat=compat,
         proven_raw=0 if failed else proven,
         refuted=[] if compat else refutations(evidence),
         not_evaluated_gates=without_run,
+        part=None if compat else part,
     )
+
+
+def _part(evidence: Sequence[Evidence]) -> Completeness | None:
+    """What is recorded of how many items, where the evidence names its collection and some of it is not there."""
+    if not rules()["selection"]["part_is_incomplete"] or not any(COLLECTION in e.metadata for e in evidence):
+        return None
+    found = completeness(evidence)
+    return None if found.complete else found
 
 
 def _categories(evidence: Sequence[Evidence], compat: bool, left_out: Set[int]) -> tuple[list[str], dict[str, int]]:

@@ -42,7 +42,7 @@ def cli_page() -> str:
             lines += [f"| {_flags(option)} | {_cell(_meaning(option))} |" for option in options]
             lines.append("")
         if examples := examples_of(command):
-            lines += ["```console", *examples, "```", ""]
+            lines += ["```text", *examples, "```", ""]
     return "\n".join(lines)
 
 

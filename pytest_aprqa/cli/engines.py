@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,8 +46,10 @@ def command(
     failed, 2 wrong use.
     Example: aprqa engines model.gguf --engine torch --engine llama
     """
+    from pytest_aprqa.cli.progress_bar import working
     from pytest_aprqa.engine_comparison import artifacts_of, compare_engines
     from pytest_aprqa.engines.plugins import BUILT_IN
+    from pytest_aprqa.reporting.hostile_text import for_terminal
 
     engines = [engine for engine in BUILT_IN if engine.name != "url" or engine_url]
     unknown = sorted(set(names) - {engine.name for engine in engines})
@@ -56,13 +59,15 @@ def command(
     failed, reports = False, []
     for model in models:
         try:
-            artifacts = artifacts_of(model, lambda text: None)
+            with working(f"deriving formats of {for_terminal(model.name)}"):
+                artifacts = artifacts_of(model, lambda text: None)
         except (OSError, ValueError, RuntimeError) as error:
             raise click.ClickException(str(error)) from None
-        for run in compare_engines(
+        compared = compare_engines(
             artifacts, engines, prompts, max_tokens=max_tokens, limit_s=timeout,
             apr_binary=apr_binary, engine_url=engine_url,
-        ):  # fmt: skip
+        )  # fmt: skip
+        while (run := _next(compared)) is not None:
             failed = failed or bool(run.differences) or (run.problem is not None and not run.skipped)
             reports.append(run)
             if not as_json:
@@ -70,6 +75,14 @@ def command(
     if as_json:
         click.echo(json.dumps([_plain(run) for run in reports], indent=2))
     ctx.exit(1 if failed else 0)
+
+
+def _next(compared: Iterator[EngineRun]) -> EngineRun | None:
+    """The next run; a terminal sees the seconds that it takes."""
+    from pytest_aprqa.cli.progress_bar import working
+
+    with working("asking an engine"):
+        return next(compared, None)
 
 
 def _show(run: EngineRun) -> None:

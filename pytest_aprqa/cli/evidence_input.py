@@ -50,13 +50,15 @@ def read_evidence(given: Path) -> EvidenceInput:
 
     EvidenceError: unreadable, not evidence, or a field of a type that no report could show.
     """
+    from pytest_aprqa.cli.progress_bar import working
     from pytest_aprqa.evidence.collection_record import in_execution_order, last_of_each_item
     from pytest_aprqa.evidence.errors import EvidenceError
     from pytest_aprqa.evidence.log import read_json, read_log
 
     path = evidence_file(given)
     try:
-        content = read_log(path) if path.suffix == ".jsonl" else read_json(path)
+        with working(f"reading {path.name}"):
+            content = read_log(path) if path.suffix == ".jsonl" else read_json(path)
     except (TypeError, ValueError) as error:
         if isinstance(error, EvidenceError):
             raise

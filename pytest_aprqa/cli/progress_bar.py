@@ -1,8 +1,9 @@
-"""A bar on standard error for work that may take over two seconds; nothing at all where that is no terminal."""
+"""A bar, or seconds, on standard error for work that may take over two; nothing where that is no terminal."""
 
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -39,3 +40,30 @@ def bar(label: str, total: int, *, silent: bool = False) -> Iterator[Callable[[i
         if drawn:
             sys.stderr.write(CLEAR)
             sys.stderr.flush()
+
+
+@contextmanager
+def working(label: str, *, silent: bool = False) -> Iterator[None]:
+    """The seconds that have gone, for work of unknown length. Nothing else may be printed meanwhile."""
+    if silent or not sys.stderr.isatty():
+        yield
+        return
+    stream, started, ended = sys.stderr, time.monotonic(), threading.Event()
+
+    def draw() -> None:
+        wait, drawn = AFTER_SECONDS, False
+        while not ended.wait(wait):
+            stream.write(f"{CLEAR}{label} ... {time.monotonic() - started:.0f} s")
+            stream.flush()
+            wait, drawn = EVERY_SECONDS, True
+        if drawn:
+            stream.write(CLEAR)
+            stream.flush()
+
+    thread = threading.Thread(target=draw, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

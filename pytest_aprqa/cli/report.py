@@ -47,6 +47,7 @@ def command(
     Example: aprqa report evidence/latest --formats html --output /tmp/report
     """
     from pytest_aprqa.cli.evidence_input import read_evidence
+    from pytest_aprqa.cli.progress_bar import working
     from pytest_aprqa.reporting.report_files import REPORTS, write_reports
     from pytest_aprqa.reporting.terminal import summary_lines
     from pytest_aprqa.scoring.errors import EmptyEvidence
@@ -65,7 +66,10 @@ def command(
         return
     folder = output or recorded.folder
     folder.mkdir(parents=True, exist_ok=True)
-    written = write_reports(folder, recorded.entries, result, only=None if formats == "all" else REPORTS[formats])
+    with working("writing reports"):
+        written = write_reports(folder, recorded.entries, result, only=None if formats == "all" else REPORTS[formats])
+    if sign is not None:
+        written.append(_sign(folder, sign))
     if as_json:
         facts = {"written": [str(path) for path in written], "score": result.to_dict() if result else None}
         click.echo(json.dumps(facts, indent=2))
@@ -73,8 +77,6 @@ def command(
         width = shutil.get_terminal_size((80, 24)).columns
         for text, markup in summary_lines(recorded.entries, result, width):
             click.secho(text, fg=_colour(markup), bold=markup.get("bold"))
-    if sign is not None:
-        written.append(_sign(folder, sign))
     for path in written:
         click.echo(f"wrote {path}", err=True)
     if refusal:

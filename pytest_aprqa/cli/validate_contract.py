@@ -23,10 +23,12 @@ def command(
     Exit codes: 0 the file conforms, 1 it does not or no rule could be applied.
     Example: aprqa validate-contract model.gguf --json
     """
+    from pytest_aprqa.cli.progress_bar import working
     from pytest_aprqa.layout_contract import RULES, validate_layout
     from pytest_aprqa.reporting.hostile_text import for_terminal
 
-    report = validate_layout(model, contract_path, critical_only=critical_only)
+    with working(f"reading {for_terminal(model.name)}"):
+        report = validate_layout(model, contract_path, critical_only=critical_only)
     if as_json or form == "json":
         click.echo(json.dumps(report.to_json(), indent=2))
         ctx.exit(0 if report.status == "PASS" else 1)

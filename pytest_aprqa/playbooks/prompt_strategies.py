@@ -1,7 +1,6 @@
-"""Prompts beyond the known ones, as Hypothesis strategies: calculations, code, instructions, odd texts. By seed.
+"""Prompts beyond the known ones, by seed, as Hypothesis strategies: calculations, code, instructions, odd texts.
 
-Hypothesis is imported inside, it is an optional extra. Its own integers and texts also try constants of whatever
-modules are loaded; here every choice is made of coin flips, so that the seed alone decides.
+Every choice is made of coin flips: Hypothesis's own integers and texts also try constants of whatever is loaded.
 """
 
 from __future__ import annotations

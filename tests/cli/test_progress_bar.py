@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import sys
+import time
 
 import pytest
 
 from pytest_aprqa.cli import progress_bar
-from pytest_aprqa.cli.progress_bar import CLEAR, bar
+from pytest_aprqa.cli.progress_bar import CLEAR, bar, working
 
 
 class Terminal(io.StringIO):
@@ -16,11 +17,11 @@ class Terminal(io.StringIO):
         return True
 
 
-def terminal(monkeypatch, after=0.0):
+def terminal(monkeypatch, after=0.0, every=0.0):
     """Standard error as a terminal, from now on: pytest puts its own back between the phases of a test."""
     stream = Terminal()
     monkeypatch.setattr(sys, "stderr", stream)
-    monkeypatch.setattr(progress_bar, "EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(progress_bar, "EVERY_SECONDS", every)
     monkeypatch.setattr(progress_bar, "AFTER_SECONDS", after)
     return stream
 
@@ -67,3 +68,24 @@ def test_no_terminal_sees_nothing(monkeypatch):
     monkeypatch.setattr(progress_bar, "AFTER_SECONDS", 0.0)
     work()
     assert stream.getvalue() == ""
+
+
+def test_work_of_unknown_length_shows_its_seconds_on_a_terminal_only(monkeypatch):
+    stream = terminal(monkeypatch, every=0.001)
+    with working("reading"):
+        until = time.monotonic() + 10
+        while "reading ... 0 s" not in stream.getvalue() and time.monotonic() < until:
+            time.sleep(0.005)
+    assert "reading ... 0 s" in stream.getvalue()
+    assert stream.getvalue().endswith(CLEAR)
+    slow = terminal(monkeypatch, after=60.0)
+    with working("reading"):
+        pass
+    silent = terminal(monkeypatch)
+    with working("reading", silent=True):
+        pass
+    other = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", other)
+    with working("reading"):
+        pass
+    assert slow.getvalue() == silent.getvalue() == other.getvalue() == ""

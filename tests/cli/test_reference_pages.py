@@ -27,7 +27,7 @@ def test_every_command_and_option_is_on_the_page(generator):
     assert all(f"## `aprqa {name}`" in page for name in COMMANDS)
     assert "`--compat`" in page
     assert "`--formats` `" + "\\|".join(FORMATS) + "`" in page
-    assert "```console\naprqa score evidence/latest --json\n" in page
+    assert "```text\naprqa score evidence/latest --json\n" in page
 
 
 def test_every_field_of_the_schema_is_on_the_page():

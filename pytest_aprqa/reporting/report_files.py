@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -47,7 +48,7 @@ def write_reports(
     Without a score there is no mqs.json and no certificate, and those left by an earlier run are removed. OSError:
     folder not writable.
     """
-    written = []
+    written: list[Path] = []
     issued: dict[str, Any] | None = None
     for name in (*ALL, SARIF, CSV):
         if name not in (ALL if only is None else only):
@@ -57,7 +58,7 @@ def write_reports(
             written.append(folder / name)
             continue
         if name in (CERTIFICATE, CERTIFICATE_PAGE) and score is not None:
-            issued = issued or make_certificate(evidence, score)
+            issued = issued or make_certificate(evidence, score, _digest_of_file(folder / EVIDENCE, written))
             write_atomically(folder / name, _certificate_text(name, issued))
             written.append(folder / name)
             continue
@@ -105,11 +106,21 @@ def report_text(
     return report_markdown(evidence, score)
 
 
-def make_certificate(evidence: Sequence[Evidence], score: QualificationScore) -> dict[str, Any]:
-    """The certificate, with the digest that evidence.json of this evidence has."""
+def make_certificate(
+    evidence: Sequence[Evidence], score: QualificationScore, evidence_sha256: str | None = None
+) -> dict[str, Any]:
+    """The certificate, with the digest that evidence.json of this evidence has, made anew where it is not given."""
     from pytest_aprqa.reporting.certificate import certificate, digest_of
 
-    return certificate(evidence, score, digest_of(evidence_json_pieces(evidence)))
+    return certificate(evidence, score, evidence_sha256 or digest_of(evidence_json_pieces(evidence)))
+
+
+def _digest_of_file(path: Path, written: Collection[Path]) -> str | None:
+    """SHA-256 of a file that was written just now; None for any other: it may be of another run."""
+    if path not in written:
+        return None
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _certificate_text(name: str, issued: dict[str, Any]) -> str:
@@ -142,11 +153,17 @@ def evidence_json_pieces(evidence: Sequence[Evidence]) -> Iterator[str]:
 
     # Plain values, so that numbers, paths and NaN are spelled as in the log; ASCII, so that a lone surrogate in a
     # model's output cannot make the file undecodable.
-    encode = json.JSONEncoder(sort_keys=True).encode
+    encode, encode_text = json.JSONEncoder(sort_keys=True).encode, json.encoder.encode_basestring_ascii
     keys = {name: f"    {encode(name)}: " for name in sorted(Evidence.__dataclass_fields__)}
     before = "[\n  {"
     for entry in evidence:
         values = entry.to_dict()
-        yield f"{before}\n" + ",\n".join([key + encode(plain(values[name])) for name, key in keys.items()])
+        fields = []
+        for name, key in keys.items():
+            value = values[name]
+            # The encoder is set up anew for each value; most are text or nothing, which need none of it.
+            simple = "null" if value is None else encode_text(value) if type(value) is str else None
+            fields.append(key + (simple or encode(plain(value))))
+        yield f"{before}\n" + ",\n".join(fields)
         before = "\n  },\n  {"
     yield "\n  }\n]\n" if evidence else "[]\n"

@@ -1,4 +1,5 @@
 import gc
+import hashlib
 import json
 import stat
 
@@ -47,6 +48,15 @@ def test_evidence_json_is_an_array_in_execution_order(tmp_path):
     write_reports(tmp_path, small_run(), None)
     array = json.loads((tmp_path / "evidence.json").read_text())
     assert [entry["outcome"] for entry in array] == ["Corroborated", "Falsified", "Crashed", "Skipped"]
+
+
+def test_the_certificate_names_the_evidence_json_of_its_own_run(tmp_path):
+    entries = small_run()
+    write_reports(tmp_path, [attempt(output="another run")], None)
+    for only in (("certificate.json",), None):
+        write_reports(tmp_path, entries, scored(entries), only=only)
+        text = (tmp_path / "certificate.json").read_text()
+        assert hashlib.sha256(report_files.evidence_json(entries).encode()).hexdigest() in text
 
 
 def test_without_a_score_an_old_mqs_json_does_not_stay(tmp_path):

@@ -1,6 +1,6 @@
 """Many damaged files through one reader, in a process of its own under a memory limit: `python -m tests.fuzz.campaign
-READERS FIRST COUNT RUN FOLDER`. Prints a JSON object for each reader: inputs, refused, seconds, findings. The file in
-hand (FOLDER/READER) survives a crash.
+READERS FIRST COUNT RUN FOLDER [SECONDS]`. Prints a JSON object for each reader: asked, inputs, refused, seconds,
+findings. The file in hand (FOLDER/READER) survives a crash.
 """
 
 from __future__ import annotations
@@ -72,8 +72,11 @@ def limit_memory() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
 
-def run(name: str, first: int, count: int, run_number: int, folder: Path) -> dict[str, Any]:
-    """Inputs `first` to `first + count` of a reader, with findings kept below `folder/findings`."""
+def run(name: str, first: int, count: int, run_number: int, folder: Path, limit: float = 0.0) -> dict[str, Any]:
+    """Inputs `first` to `first + count` of a reader, with findings kept below `folder/findings`.
+
+    `limit`: seconds after which no more are begun; 0 for none.
+    """
     target = TARGETS[name]
     target.prepare(folder)
     path = folder / target.file
@@ -89,6 +92,8 @@ def run(name: str, first: int, count: int, run_number: int, folder: Path) -> dic
     started = time.perf_counter()
     done = refused = 0
     for number in range(first, first + count):
+        if limit and time.perf_counter() - started > limit:
+            break
         data = mutant(target, number, run_number, seeds)
         with path.open("wb") as stream:
             stream.write(data)
@@ -105,7 +110,14 @@ def run(name: str, first: int, count: int, run_number: int, folder: Path) -> dic
             if len(findings) >= LARGEST_REPORT:
                 break
     seconds = round(time.perf_counter() - started, 2)
-    return {"reader": name, "inputs": done, "refused": refused, "seconds": seconds, "findings": findings}
+    return {
+        "reader": name,
+        "asked": count,
+        "inputs": done,
+        "refused": refused,
+        "seconds": seconds,
+        "findings": findings,
+    }
 
 
 def _place(problem: str) -> str:
@@ -121,4 +133,5 @@ if __name__ == "__main__":
     for reader in sys.argv[1].split(","):
         place = Path(sys.argv[5]) / reader
         place.mkdir(parents=True)
-        print(json.dumps(run(reader, *map(int, sys.argv[2:5]), place)), flush=True)
+        seconds = float(sys.argv[6]) if len(sys.argv) > 6 else 0.0
+        print(json.dumps(run(reader, *map(int, sys.argv[2:5]), place, seconds)), flush=True)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -10,8 +13,10 @@ import pytest
 
 from pytest_aprqa.formats.errors import FormatError
 from tests.fuzz import campaign
+from tests.fuzz.budget import Budget
 from tests.fuzz.targets import TARGETS, Target, mutant, read_weights
 
+ROOT = Path(__file__).resolve().parents[2]
 BINARY = ("safetensors", "gguf", "apr")
 
 
@@ -88,3 +93,26 @@ def _sound(folder: Path) -> Path:
     path = folder / "model.safetensors"
     path.write_bytes(TARGETS["safetensors"].seeds()["good"][0])
     return path
+
+
+def test_time_that_a_quick_job_leaves_goes_to_the_next() -> None:
+    now = [0.0]
+    budget = Budget(120, jobs=6, workers=2, clock=lambda: now[0])
+    assert budget.next_job() == 40  # three rounds of two
+    now[0] = 10  # it took 10 seconds
+    assert budget.next_job() == 55
+    now[0] = 119.5
+    assert budget.next_job() == 1  # never less: something is tried
+    now[0] = 200
+    assert budget.next_job() == 1
+    assert Budget(0, 6, 2).next_job() == 0
+
+
+@pytest.mark.parametrize(("limit", "all_of_them"), [(0.0, True), (600.0, True), (1e-9, False)])
+def test_no_more_files_are_begun_when_the_time_is_over(limit: float, all_of_them: bool, tmp_path: Path) -> None:
+    code = "import json,sys; from pathlib import Path; from tests.fuzz.campaign import run;"
+    code += f"print(json.dumps(run('evidence', 0, 300, 1, Path({str(tmp_path)!r}), {limit})))"
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    result = json.loads(ended.stdout)
+    assert result["asked"] == 300
+    assert (result["inputs"] == 300) is all_of_them

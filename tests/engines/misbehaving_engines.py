@@ -229,3 +229,12 @@ class ServesSlowly(Behaves):
         finally:
             print(f"{request.prompt} ended after {len(ids)} tokens", file=sys.stderr, flush=True)
         return [GenerationResult(request.key, "a" * len(ids), [1], ids, "length", 0.1)]
+
+
+class OutOfMemoryError(RuntimeError):
+    """Named as torch names it, with its words."""
+
+
+class GpuIsFull(Behaves):
+    def misbehave(self) -> None:
+        raise OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nGPU 0 has 1.00 GiB free.")

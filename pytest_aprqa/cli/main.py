@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "pytest_aprqa.cli.bootstrap",
         "Write a first playbook of a model from its config.json or a contract.",
     ),
+    "baseline": ("pytest_aprqa.cli.baseline", "Save the speeds of a run, to hold later runs against."),
     "certify": ("pytest_aprqa.cli.certify", "Run the playbooks of models, a family or all, and update the registry."),
     "check": ("pytest_aprqa.cli.check", "Try to refute that a file is the model of a SafeTensors folder."),
     "compare": ("pytest_aprqa.cli.compare", "Compare two runs: what got better, what got worse."),

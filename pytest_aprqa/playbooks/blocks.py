@@ -23,6 +23,7 @@ PROFILE_DEFAULTS: dict[str, Any] = {
     "formats": ["gguf", "apr", "safetensors"],
     "backends": list(BACKENDS),
     "assertions": {},
+    "baseline": "",
     "gates": [],
 }
 OLLAMA_DEFAULTS: dict[str, Any] = {
@@ -39,6 +40,7 @@ RUN_BLOCKS: dict[str, tuple[str, ...]] = {
     "differential_tests.inference_compare": ("F-ROSETTA-INF-001", "F-ROSETTA-INF-002", "F-ROSETTA-INF-003"),
     "differential_tests.fingerprint": ("F-ROSETTA-FP-001", "F-ROSETTA-FP-002", "F-ROSETTA-FP-003"),
     "differential_tests.validate_stats": tuple(f"F-ROSETTA-STATS-{n:03}" for n in range(1, 7)),
+    "ollama_parity": tuple(f"F-OLLAMA-{n:03}" for n in range(1, 6)),
     "hf_parity": ("F-HF-PARITY-001", "F-HF-PARITY-004", "F-HFP-002"),
     "trace_payload": ("F-TRACE-PAYLOAD-001", "F-TRACE-PAYLOAD-002", "F-TRACE-PAYLOAD-003", "F-TRACE-DIFF-001"),
 }
@@ -119,7 +121,7 @@ def is_configured(playbook: Playbook, path: str) -> bool:
         return False
     for key in keys:
         value = value.get(key) if isinstance(value, Mapping) else None
-    return value is not None
+    return value is not None and value != ""
 
 
 def unrun_parts(playbook: Playbook) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,13 +11,12 @@ if TYPE_CHECKING:
     from pytest_aprqa.fixtures import Observe
     from pytest_aprqa.playbooks.playbook import Playbook
 
-NEW_TOKENS = 16
-
 
 @pytest.mark.gate("F-PERF-001", severity="P1")
 def test_throughput(engine: LoadedEngine, playbook: Playbook, observe: Observe) -> None:
     """Median decoding speed of one request at a time reaches the playbook's minimum for the backend."""
-    from pytest_aprqa.engines.protocol import GenerationRequest
+    from pytest_aprqa.suite.speed_profile import profile_of
+    from pytest_aprqa.suite.speed_statistics import median
 
     profile = playbook.profile_ci
     if profile is None or not profile.get("enabled"):
@@ -27,25 +25,12 @@ def test_throughput(engine: LoadedEngine, playbook: Playbook, observe: Observe) 
     minimum = assertions.get(f"min_throughput_{engine.backend}", assertions.get("min_throughput"))
     if minimum is None:
         pytest.skip(f"profile_ci.assertions has no min_throughput for {engine.backend}")
-    speeds = []
-    for number in range(profile["warmup"] + profile["measure"]):
-        request = GenerationRequest(
-            key=f"speed-{number}",
-            prompt=playbook.matrix.prompts[number % len(playbook.matrix.prompts)],
-            mode="raw",
-            max_new_tokens=NEW_TOKENS,
-            temperature=0.0,
-            seed=0,
-        )
-        started = time.perf_counter()
-        result = engine.generate([request])[0]
-        if number >= profile["warmup"] and result.new_ids:
-            speeds.append(len(result.new_ids) / (time.perf_counter() - started))
+    speeds = profile_of(engine, playbook).speeds
     assert speeds, "no measured request generated a token"
-    median = sorted(speeds)[len(speeds) // 2]
-    observe("tokens_per_second", median, limit=minimum, unit="tokens/s", passed=median >= minimum)
+    middle = median(speeds)
+    observe("tokens_per_second", middle, limit=minimum, unit="tokens/s", passed=middle >= minimum)
     observe("lowest", min(speeds), unit="tokens/s")
     observe("highest", max(speeds), unit="tokens/s")
-    assert median >= minimum, (
-        f"{engine.format} {engine.backend}: {median:.1f} tok/s < {minimum} min (median of {len(speeds)})"
+    assert middle >= minimum, (
+        f"{engine.format} {engine.backend}: {middle:.1f} tok/s < {minimum} min (median of {len(speeds)})"
     )

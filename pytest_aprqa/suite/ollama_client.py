@@ -1,0 +1,131 @@
+"""The few routes of an Ollama server that its parity checks need, over plain HTTP; replies are judged, not believed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+ADDRESS, DEFAULT_ADDRESS = "OLLAMA_HOST", "127.0.0.1:11434"
+PROBE_S = 2.0
+NANOSECONDS = 1e9
+
+
+class OllamaError(RuntimeError):
+    """The server answered something else than it must."""
+
+
+class OllamaUnavailable(OllamaError):
+    """No Ollama server is reachable."""
+
+
+@dataclass(frozen=True, slots=True)
+class OllamaAnswer:
+    """Text, number of new tokens, seconds spent on them, and seconds of the whole request as the server says."""
+
+    text: str
+    tokens: int
+    decode_seconds: float
+    seconds: float
+
+    @property
+    def speed(self) -> float | None:
+        """New tokens a second; None where the server does not tell."""
+        return self.tokens / self.decode_seconds if self.decode_seconds > 0 and self.tokens else None
+
+
+class OllamaClient:
+    """A server at OLLAMA_HOST, else at 127.0.0.1:11434. OllamaUnavailable says what to start."""
+
+    def __init__(self, timeout_s: float) -> None:
+        import httpx
+
+        self.url = _url(os.environ.get(ADDRESS) or DEFAULT_ADDRESS)
+        self._http = httpx.Client(base_url=self.url, timeout=timeout_s, verify=self.url.startswith("https:"))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._http.close()
+
+    def tags(self) -> list[str]:
+        """Names of the models that the server has. OllamaUnavailable where nobody answers."""
+        import httpx
+
+        try:
+            answer = self._http.get("/api/tags", timeout=PROBE_S)
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            raise OllamaUnavailable(
+                f"no ollama server at {self.url}: {error}; start `ollama serve` or set {ADDRESS}"
+            ) from None
+        models = _object(answer).get("models")
+        if not isinstance(models, list) or not all(
+            isinstance(m, dict) and isinstance(m.get("name"), str) for m in models
+        ):
+            raise OllamaError(f"GET /api/tags: no list of models: {answer.text[:100]}")
+        return [str(model["name"]) for model in models]
+
+    def generate(self, model: str, prompt: str, *, temperature: float, tokens: int, raw: bool) -> OllamaAnswer:
+        """One whole answer. `raw`: the prompt is shown to the model as it is, without the server's template."""
+        options = {"temperature": temperature, "num_predict": tokens, "seed": 0, "repeat_penalty": 1.0}
+        body = {"model": model, "prompt": prompt, "stream": False, "raw": raw, "options": options}
+        data = _object(self._http.post("/api/generate", json=body))
+        if not isinstance(data.get("response"), str):
+            raise OllamaError(f"POST /api/generate: no response in {str(data)[:100]}")
+        numbers = {name: data.get(name, 0) for name in ("eval_count", "eval_duration", "total_duration")}
+        if not all(type(value) in (int, float) and value >= 0 for value in numbers.values()):
+            raise OllamaError(f"POST /api/generate: times and counts must be numbers: {numbers}")
+        decode, whole = numbers["eval_duration"] / NANOSECONDS, numbers["total_duration"] / NANOSECONDS
+        return OllamaAnswer(data["response"], int(numbers["eval_count"]), decode, whole)
+
+    def create(self, name: str, path: Path) -> None:
+        """Make a model of a GGUF file: its bytes under their digest, then a model of them. OllamaError."""
+        with path.open("rb") as stream:
+            digest = f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
+            stream.seek(0)
+            sent = self._http.post(f"/api/blobs/{digest}", content=iter(_pieces(stream.read)))
+        if sent.status_code not in (200, 201):
+            raise OllamaError(f"POST /api/blobs: status {sent.status_code}: {sent.text[:100]}")
+        answer = _object(
+            self._http.post("/api/create", json={"model": name, "files": {path.name: digest}, "stream": False})
+        )
+        if answer.get("status") != "success":
+            raise OllamaError(f"POST /api/create: {str(answer)[:100]}")
+
+    def delete(self, name: str) -> None:
+        """Remove a model that `create` made; one that is not there is no error."""
+        self._http.request("DELETE", "/api/delete", json={"model": name})
+
+
+def _pieces(read: Callable[[int], bytes], size: int = 1 << 20) -> Any:
+    while piece := read(size):
+        yield piece
+
+
+def _url(address: str) -> str:
+    """`HOST`, `HOST:PORT` or a whole address; the port is Ollama's own where none is given."""
+    parts = urlsplit(address if "://" in address else f"http://{address}")
+    host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1"}.get(parts.hostname or "", parts.hostname)  # noqa: S104
+    default = 443 if parts.scheme == "https" else 11434
+    return f"{parts.scheme}://{host}:{parts.port or default}"
+
+
+def _object(answer: Any) -> dict[str, Any]:
+    path = answer.request.url.path
+    if answer.status_code != 200:
+        raise OllamaError(f"{answer.request.method} {path}: status {answer.status_code}: {answer.text[:100]}")
+    try:
+        data = answer.json()
+    except ValueError:
+        data = None
+    if not isinstance(data, dict):
+        raise OllamaError(f"{answer.request.method} {path}: not a JSON object: {answer.text[:100]}")
+    return data

@@ -1,0 +1,130 @@
+"""The block `ollama_parity` against a stand-in that speaks the routes of Ollama's API, sound and faulty."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from tests.plugin.test_gateways_fail import red
+
+TAG = "tiny:latest"
+SELECTED = "ollama or both_answers or as_fast or take_no_longer"
+# The stand-in answers what the engine answers: a sentence of 22 tokens in 0.4 s.
+ANSWER = "4 is the answer to that question, I am sure."
+
+
+class Ollama(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.reply({"models": [{"name": TAG}]} if self.server.fault != "no-tags" else {"oops": []})
+
+    def do_POST(self):
+        data = self.body()
+        if self.path.startswith("/api/blobs/"):
+            digest = self.path.rpartition(":")[2]
+            self.server.blobs.add(digest)
+            self.reply({}, 201 if hashlib.sha256(data).hexdigest() == digest else 400)
+            return
+        body = json.loads(data)
+        if self.path == "/api/create":
+            known = set(body["files"].values()) <= {f"sha256:{one}" for one in self.server.blobs}
+            good = known and self.server.fault != "refuses-our-file"
+            self.reply({"status": "success"} if good else {"error": "invalid file magic"})
+            return
+        texts = {"silent": "", "other-answer": "Paris"}
+        text = texts.get(self.server.fault, ANSWER)
+        seconds = 0.001 if self.server.fault == "much-faster" else 30.0
+        spent = int(seconds * 1e9)
+        self.reply({"response": text, "eval_count": 22, "eval_duration": spent, "total_duration": spent})
+
+    def do_DELETE(self):
+        self.server.deleted.append(json.loads(self.body())["model"])
+        self.reply({})
+
+    def body(self):
+        if self.headers.get("transfer-encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("content-length", 0)))
+        data = b""
+        while size := int(self.rfile.readline(), 16):
+            data += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return data
+
+    def reply(self, value, status=200):
+        data = json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("content-length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def ollama(monkeypatch):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Ollama)
+    server.fault, server.blobs, server.deleted = "", set(), []
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("OLLAMA_HOST", f"127.0.0.1:{server.server_port}")
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def run(project):
+    project.pytester.makeconftest("""
+        import pytest_aprqa.engines.selection as selection
+
+        selection.engine_for = lambda *arguments, **options: "pytest_aprqa.misbehaving_engine:no_fault"
+    """)
+
+    def run(tag=TAG):
+        path = project.write_playbook(
+            model={"formats": ["gguf"]}, ollama_parity={"enabled": True, "model_tag": tag, "min_perf_ratio": 0.01}
+        )
+        project.run(f"--playbook={path}", "--tb=short", "-q", "-k", SELECTED)
+        assert {e["gate_id"] for e in project.evidence()} == {f"F-OLLAMA-{n:03}" for n in range(1, 6)}
+        return {e["gate_id"]: e["reason"] for e in red(project.evidence()).values()}
+
+    return run
+
+
+def test_a_sound_server_turns_nothing_red_and_our_model_is_removed(run, project, ollama):
+    assert run() == {}
+    assert {e["outcome"] for e in project.evidence()} == {"Corroborated"}
+    assert len(ollama.blobs) == 1
+    assert ollama.deleted == ["aprqa-parity-check"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "gate", "words"),
+    [
+        ("silent", "F-OLLAMA-001", "ollama says nothing"),
+        ("much-faster", "F-OLLAMA-002", "of ollama's speed, limit 0.01"),
+        ("much-faster", "F-OLLAMA-003", "times as long as ollama's, limit 3"),
+        ("no-tags", "F-OLLAMA-004", "no list of models"),
+        ("refuses-our-file", "F-OLLAMA-005", "invalid file magic"),
+        ("other-answer", "F-OLLAMA-005", "ollama's 'Paris'"),
+    ],
+)
+def test_a_fault_trips_its_check(run, ollama, fault, gate, words):
+    ollama.fault = fault
+    assert words in run()[gate]
+
+
+def test_without_a_server_and_without_the_model_the_skips_say_what_to_do(run, project, ollama, monkeypatch):
+    assert set(run("absent:latest")) == set()
+    reasons = {e["gate_id"]: e["reason"] for e in project.evidence() if e["outcome"] == "Skipped"}
+    assert "ollama pull absent:latest" in reasons["F-OLLAMA-001"]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    monkeypatch.setenv("OLLAMA_HOST", f"127.0.0.1:{port}")
+    assert run() == {}
+    assert all(f"no ollama server at http://127.0.0.1:{port}" in e["reason"] for e in project.evidence())

@@ -27,8 +27,11 @@ text { font: 11px ui-monospace, Menlo, Consolas, monospace; fill: #1f2328; }
 """
 
 
-def picture(document: dict[str, Any]) -> str:
-    """SVG text. A full dot: this gate named the cause; a ring: it refuted the copy too; red: nobody named it."""
+def picture(document: dict[str, Any], *, styled: bool = True) -> str:
+    """SVG text. A full dot: this gate named the cause; a ring: it refuted the copy too; red: nobody named it.
+
+    Without `styled` the colours are left to the page that it becomes a part of, whose policy may forbid a style.
+    """
     defects = [one for one in document["defects"] if one["verdict"] != NOT_APPLICABLE]
     gates = [row["gate"] for row in document["gates"] if row["kills"]]
     left = MARGIN + round(CHARACTER * max((len(str(one["name"])) for one in defects), default=10)) + 12
@@ -38,7 +41,7 @@ def picture(document: dict[str, Any]) -> str:
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
         ' role="img" aria-label="kill matrix">',
-        f"<style>{STYLE}</style>",
+        *([f"<style>{STYLE}</style>"] if styled else []),
         _text(MARGIN, MARGIN + 10, _headline(document), "head"),
         _text(MARGIN, MARGIN + 26, "dot: names the cause; ring: refutes too; red: no gate names it", "dim"),
     ]

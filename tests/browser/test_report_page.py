@@ -83,6 +83,8 @@ def full_run():
 KILLS = {
     "defects": [{"name": "gguf-norm-zeroed", "verdict": "killed", "killed_by": "F-CONTRACT-I4-001", "cause": "zero"}],
     "clean": {"tried": 1, "rejected": []},
+    "totals": {"killed": 1},
+    "gates": [{"gate": "F-CONTRACT-I4-001", "check": "test_values_are_preserved", "kills": ["gguf-norm-zeroed"]}],
 }
 
 
@@ -262,9 +264,16 @@ def test_without_javascript_the_verdict_is_still_there(open_page):
 
 def test_pictures_have_a_size_and_print_has_no_controls(open_page):
     page = open_page(full_run(), KILLS)
-    for selector in ("#drift td.h5", "#tokens svg.bar", "#divergence svg", "#limits svg.bar", "#speed svg.bar"):
+    for selector in (
+        "#drift td.h5",
+        "#tokens svg.bar",
+        "#divergence svg",
+        "#limits svg.bar",
+        "#speed svg.bar",
+        "#kills circle.kill",
+    ):
         box = page.locator(selector).first.bounding_box()
-        assert box["width"] > 20
+        assert box["width"] > 9
         assert box["height"] > 8
     page.emulate_media(media="print")
     assert not page.locator("#filters").is_visible()

@@ -159,3 +159,30 @@ def test_kill_matrix_of_the_folder_is_shown():
     assert "1 of 2 seeded defects" in text
     assert "0 of 3 clean models" in text
     assert "gguf-norm-zeroed" in text
+
+
+def grid(**changes):
+    attack = "<script>alert(1)</script>"
+    defect = {"name": attack, "title": attack, "verdict": "killed", "killed_by": "G0-A", "cause": attack, "also": []}
+    row = {"gate": "G0-A", "check": "test_a", "kills": [attack]}
+    return {
+        "defects": [defect],
+        "gates": [row],
+        "totals": {"killed": 1},
+        "clean": {"tried": 1, "rejected": []},
+    } | changes
+
+
+def test_kill_matrix_is_a_picture_of_defects_and_gates_without_a_style_of_its_own():
+    page = page_of(small_run(), grid())
+    (picture,) = page.xpath("//section[@id='kills']//svg[@aria-label='kill matrix']")
+    assert len(picture.xpath(".//circle[@class='kill']")) == 1
+    assert not page.xpath("//section//style")
+    assert len(page.xpath("//script")) == OWN_SCRIPTS
+
+
+@pytest.mark.parametrize("change", [{"gates": None}, {"totals": {}}, {"gates": [{}]}, {"gates": [1]}, {"totals": [1]}])
+def test_a_kill_matrix_that_is_not_ours_is_shown_as_a_table_alone(change):
+    kills = page_of(small_run(), grid(**change)).get_element_by_id("kills")
+    assert not kills.xpath(".//svg")
+    assert "1 of 1 seeded defects" in kills.text_content()

@@ -45,6 +45,7 @@ from pytest_aprqa.reporting.matrix import matrices_of
 
 if TYPE_CHECKING:
     from jinja2 import Template
+    from markupsafe import Markup
 
     from pytest_aprqa.evidence.record import Evidence
     from pytest_aprqa.scoring.score import QualificationScore
@@ -230,11 +231,26 @@ def _kills(document: Mapping[str, Any] | None) -> dict[str, Any] | None:
     rejected = clean.get("rejected") or []
     keys = ("name", "verdict", "killed_by", "cause", "origin")
     return {
+        "picture": _kill_picture(document),
         "defects": [{key: defect.get(key) for key in keys} for defect in document["defects"]],
         "killed": sum(defect.get("verdict") == "killed" for defect in document["defects"]),
         "tried": clean.get("tried") or 0,
         "rejected": rejected if isinstance(rejected, int) else len(rejected),
     }
+
+
+def _kill_picture(document: Mapping[str, Any]) -> Markup | None:
+    """Defects down, gates across; None where the file of the folder has not what the picture needs."""
+    from markupsafe import Markup
+
+    from pytest_aprqa.reporting.kill_matrix_picture import picture
+
+    if not document.get("gates") or not document.get("totals"):
+        return None
+    try:
+        return Markup(picture(dict(document), styled=False))  # noqa: S704 - every text in it is escaped
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None  # a file by another tool of this name: the table below shows what it has
 
 
 def _cell_filter(playbook: str, format_name: str, backend: str | None, part: str) -> str:

@@ -24,7 +24,7 @@ NO_RESULTS = {"completion"}  # prints a script
 # Examples of these need the weights of a model, an engine or the `apr` program; other tests run the commands.
 NEED_A_MODEL = {
     "check", "defects apply", "derive", "diagnose-conversion", "engines", "inspect", "parity", "tools",
-    "validate-contract", "verify", "merge",
+    "validate-contract", "verify", "merge", "baseline",
 }  # fmt: skip
 CODES = {"compare": 1, "doctor": None}  # 1: the later run is worse; None: what the machine has decides
 

@@ -65,11 +65,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _register_run_part(config: pytest.Config) -> None:
-    """Shards and resumed runs; not for seeded defects, which have no evidence of a model to join."""
+    """Shards and resumed runs. UsageError with seeded defects, which have no evidence of a model to join."""
     from pytest_aprqa.options import option_or_ini
     from pytest_aprqa.run_part_hooks import RunPartHooks
 
-    if not option_or_ini(config, "--falsify") and not option_or_ini(config, "--falsify-invariants"):
+    parts = [flag for flag in ("--shard", "--resume") if option_or_ini(config, flag)]
+    gates = [flag for flag in ("--falsify", "--falsify-invariants") if option_or_ini(config, flag)]
+    if parts and gates:
+        raise pytest.UsageError(f"{parts[0]} does not go with {gates[0]}: leave one of them out")
+    if not gates:
         config.pluginmanager.register(RunPartHooks(config.stash[RUN_STATE]), "aprqa-run-part")
 
 

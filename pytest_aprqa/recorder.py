@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_aprqa.evidence.collection_record import CACHED
 from pytest_aprqa.item_evidence import EVIDENCE_PROPERTY
 
 if TYPE_CHECKING:
@@ -147,6 +148,13 @@ class Recorder:
         option = self.config.option
         return self.deselected > 0 or bool(option.keyword or option.markexpr or option_or_ini(self.config, "--shard"))
 
+    def _part(self) -> str:
+        from pytest_aprqa.options import option_or_ini
+
+        if shard := option_or_ini(self.config, "--shard"):
+            return f"shard {shard}, to be joined with aprqa merge"
+        return f"partial run ({self.deselected} items deselected)"
+
     def threshold(self) -> int:
         """Raw score that the highest tier of this run must reach (700; deep 900)."""
         from pytest_aprqa.playbooks.tiers import parse_tier
@@ -190,10 +198,9 @@ class Recorder:
         for text, markup in summary_lines(self.evidence, self.score, self.config.get_terminal_writer().fullwidth):
             terminalreporter.write_line(text, **markup)
         if self.score is not None and self.partial:
-            terminalreporter.write_line(
-                f"partial run ({self.deselected} items deselected): the score is not held against a threshold",
-                yellow=True,
-            )
+            terminalreporter.write_line(f"{self._part()}: the score is not held against a threshold", yellow=True)
+        if replayed := sum(CACHED in entry.metadata for entry in self.evidence):
+            terminalreporter.write_line(f"replayed from an earlier run: {replayed} of {len(self.evidence)} items")
         if self.score is not None and self.refusal:
             terminalreporter.write_line(self.refusal, red=True)
         terminalreporter.write_line(f"evidence: {self.folder}")

@@ -89,8 +89,8 @@ def item_key(item: pytest.Item, state: RunState) -> str | None:
         "playbook": playbook_digest(file.path),
         "plugin": __version__,
         "limits": limits_version(),
-        "engine": [*settings.engine, *(f"{type(one).__module__}.{one.name}" for one in settings.plugins)],
-        "apr": _program_digest(settings.apr_binary),
+        "engine": [*settings.engine, *(f"{one.name}={one.target}" for one in settings.plugins)],
+        "apr": _program_digest(settings.apr_binary or _apr_of_path(settings.engine)),
         "no_gpu": settings.no_gpu,
         "timeout_ms": settings.timeout_ms,
         "against": settings.against is not None,
@@ -118,6 +118,11 @@ def _file_digest(path: str) -> str:
         return hashlib.sha256(Path(path).read_bytes()).hexdigest()
     except OSError:
         return ""
+
+
+def _apr_of_path(engine: tuple[str, ...]) -> str | None:
+    """`apr` where `--engine` names it without a program: the one of PATH runs."""
+    return "apr" if any(word.rpartition("=")[2] == "apr" for word in engine) else None
 
 
 def _program_digest(name: str | None) -> str:

@@ -67,7 +67,7 @@ def test_a_finished_run_is_replayed_with_its_failure_and_without_an_engine(proje
     result = run_again(project, whole, "-v")
     result.assert_outcomes(passed=2, failed=1)
     assert result.ret == 1
-    result.stdout.fnmatch_lines(["*Falsified*(cached)*"])
+    result.stdout.fnmatch_lines(["*Falsified*(cached)*", "replayed from an earlier run: 3 of 3 items"])
     assert stable(project, "run") == before
     assert project.score("run") == score
     assert len(cached(project, "run")) == 3

@@ -72,6 +72,19 @@ def test_the_shards_of_a_run_are_collected_apart_and_together_are_all(project):
     assert second
 
 
+@pytest.mark.parametrize("part", ["--shard=1/2", "--resume=run"])
+def test_seeded_defects_have_no_parts(project, part):
+    result = project.run(f"--playbook={project.write_playbook()}", "--falsify", part)
+    assert result.ret == 4
+    result.stderr.fnmatch_lines([f"*{part.split('=')[0]} does not go with --falsify*"])
+
+
+def test_a_shard_says_what_its_score_is(project):
+    result = project.run(f"--playbook={project.write_playbook()}", "--shard=1/1", "-k", "file_is_sound")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["shard 1/1, to be joined with aprqa merge: the score is not held*"])
+
+
 def test_a_shard_that_is_none_ends_the_run_before_it_begins(project):
     result = project.run(f"--playbook={project.write_playbook()}", "--shard=3/2")
     assert result.ret == 4

@@ -106,3 +106,13 @@ def test_compatibility_mode_keeps_the_earlier_tools_word(case, capsys):
     folder, _, _, _ = case
     assert call(["score", str(folder), "--compat", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["status"] == "CERTIFIED"
+
+
+def test_the_certificate(case):
+    """Evidence that does not say how many items there were is certified in part at most; blocked is blocked."""
+    folder, _, _, status = case
+    facts = json.loads((folder / "certificate.json").read_text(encoding="utf-8"))
+    assert facts["status"] == ("BLOCKED" if status == "BLOCKED" else "PROVISIONAL")
+    assert facts["production_ready"] is (status == "CERTIFIED")
+    because = f"P0 check F-CONTRACT-I4-001 refuted: {SCALED}"
+    assert (because in facts["status_reasons"]) is (status == "BLOCKED")

@@ -21,6 +21,8 @@ _INVISIBLE = re.compile(
 _MARKDOWN_STRUCTURE = re.compile(
     r"[&<>`*\[\]|~\\$@\"]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|:(?=//)|(?<=www)\.", re.IGNORECASE
 )
+# What makes a heading, a list, a rule or a block of code of a line that starts with it.
+_MARKDOWN_START = re.compile(r"^(?:[ \t]+|[#+=-](?=[#+=\- \t]|$)|\d{1,9}[.)](?=[ \t]|$))")
 _CODE_STRUCTURE = re.compile(r"[^A-Za-z0-9 .,;=/+()'%^-]")
 _PLAIN_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./:,=+\[\]-]*")
 
@@ -82,7 +84,12 @@ def _character_columns(character: str) -> int:
 
 def markdown_text(text: str, limit: int | None = None) -> str:
     """Text for a Markdown line or table cell: no markup, link, HTML or further column can come out of it."""
-    return _MARKDOWN_STRUCTURE.sub(lambda match: f"&#{ord(match[0])};", one_line(text, limit))
+    line = _MARKDOWN_STRUCTURE.sub(_reference, one_line(text, limit))
+    return _MARKDOWN_START.sub(lambda match: match[0][:-1] + _reference(match[0][-1]), line)
+
+
+def _reference(character: re.Match[str] | str) -> str:
+    return f"&#{ord(character[0])};"
 
 
 def markdown_code(text: str, limit: int | None = None) -> str:

@@ -79,6 +79,25 @@ def test_text_in_a_table_cell_stays_text_in_its_cell(text):
 
 
 @given(MARKUP_TEXT)
+@example("##")
+@example("# heading")
+@example("- item")
+@example("+ item")
+@example("1. item")
+@example("2) item")
+@example("- - -")
+@example("===")
+@example("    code")
+@example(" # heading")
+@example("\t1. item")
+def test_text_at_the_start_of_a_line_is_a_paragraph(text):
+    html, tags = visible_text(f"start\n\n{markdown_text(text)}\n\nend\n")
+    assert tags == {"p"}
+    assert html.startswith("<p>start</p>\n")
+    assert html.endswith("<p>end</p>\n")
+
+
+@given(MARKUP_TEXT)
 @example("`` ` ``")
 @example("</code><script>")
 def test_code_in_a_table_cell_stays_code_in_its_cell(text):

@@ -45,7 +45,14 @@ RUN_BLOCKS: dict[str, tuple[str, ...]] = {
     "trace_payload": ("F-TRACE-PAYLOAD-001", "F-TRACE-PAYLOAD-002", "F-TRACE-PAYLOAD-003", "F-TRACE-DIFF-001"),
 }
 # Blocks without an `enabled` switch: there and not empty means configured.
-LIST_BLOCKS = ("falsification_gates", "verification_tests", "verification_gates", "regression_tests")
+LIST_BLOCKS = (
+    "falsification_gates", "verification_tests", "verification_gates", "regression_tests", "reproduction", "expected",
+    "acceptance", "tools_required",
+)  # fmt: skip
+# Gates of `profile_ci` that the suite files.
+PROFILE_GATES = (
+    "F-PERF-001", "F-PERF-005", "F-PROFILE-CI-002", "F-PROFILE-CI-003", "F-PROFILE-DIFF-001", "F-PROFILE-DIFF-002",
+)  # fmt: skip
 
 
 def profile_with_defaults(profile: dict[str, Any]) -> dict[str, Any]:
@@ -134,4 +141,11 @@ def unrun_parts(playbook: Playbook) -> list[str]:
         listed = block.get("gates", ()) if isinstance(block, Mapping) else ()
         gates = [str(gate.get("id", gate) if isinstance(gate, Mapping) else gate) for gate in listed]
         parts += [f"{name}: {gate}" for gate in gates if gate not in RUN_BLOCKS[name]]
+    if playbook.model.size_variant is not None and not playbook.model.expected:
+        parts.append("model.size_variant")  # of a family whose sizes are not in the table: no dimension is compared
+    profile = playbook.profile_ci
+    if profile is not None and profile.get("enabled"):
+        listed = profile.get("gates", ())
+        gates = [str(gate.get("id", gate) if isinstance(gate, Mapping) else gate) for gate in listed]
+        parts += [f"profile_ci: {gate}" for gate in gates if gate not in PROFILE_GATES]
     return parts

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pytest_aprqa.models.family_table import FAMILY_TABLE, SIZES
 from pytest_aprqa.playbooks.blocks import configured_blocks, profile_with_defaults
 from pytest_aprqa.playbooks.document import Document, load_yaml
 from pytest_aprqa.playbooks.errors import one_line
+from pytest_aprqa.playbooks.kernel_profiles import LONG_FROM, kernel_profile
 from pytest_aprqa.playbooks.oracle_settings import configured_oracles
 from pytest_aprqa.playbooks.playbook import (
     BACKENDS,
@@ -31,6 +34,15 @@ from pytest_aprqa.playbooks.validation import check
 GATES = ("g1_model_loads", "g2_basic_inference", "g3_no_crashes", "g4_output_quality")
 DEFAULT_FORMATS = FORMATS
 DEFAULT_QUANTIZATIONS = ("q4_k_m",)
+# Dimensions under their names in the table of published sizes.
+_ATTRIBUTES = {
+    "hidden_dim": "hidden_size",
+    "num_layers": "num_layers",
+    "num_heads": "num_heads",
+    "num_kv_heads": "num_kv_heads",
+    "vocab_size": "vocab_size",
+    "intermediate_dim": "intermediate_size",
+}
 DIMENSIONS = ("hidden_dim", "num_layers", "num_heads", "num_kv_heads", "vocab_size", "intermediate_dim")
 
 
@@ -82,7 +94,8 @@ def _refuse_unknown_tier(document: Document) -> None:
 
 
 def _model(document: Document, section: dict[str, Any]) -> ModelSection:
-    expected = {name: section[f"expected_{name}"] for name in DIMENSIONS if f"expected_{name}" in section}
+    given = {name: section[f"expected_{name}"] for name in DIMENSIONS if f"expected_{name}" in section}
+    expected = _published(document, section, given) | given
     heads, kv_heads = expected.get("num_heads"), expected.get("num_kv_heads")
     if heads and kv_heads and heads % kv_heads:
         raise document.error(
@@ -104,6 +117,32 @@ def _model(document: Document, section: dict[str, Any]) -> ModelSection:
         size_variant=section.get("size_variant"),
         expected=expected,
     )
+
+
+def _published(document: Document, section: dict[str, Any], given: dict[str, int]) -> dict[str, int]:
+    """The dimensions of `family` and `size_variant`, where they are published; they must be those that are given."""
+    sizes = SIZES.get(section.get("family", ""), {})
+    variant = section.get("size_variant")
+    if not sizes or variant is None:
+        return {}
+    if variant not in sizes:
+        raise document.error(
+            ("model", "size_variant"),
+            f"is no published size of {section['family']}",
+            found=f"'{variant}'",
+            advice=f"sizes: {', '.join(sizes)}",
+        )
+    size = sizes[variant]
+    published = {name: getattr(size, attribute) for name, attribute in _ATTRIBUTES.items()}
+    for name, value in given.items():
+        if value != published[name]:
+            raise document.error(
+                ("model", f"expected_{name}"),
+                f"is {published[name]} in {section['family']} {variant}",
+                found=str(value),
+                advice="correct it, or remove family and size_variant",
+            )
+    return published
 
 
 def _beside(document: Document, local_path: str) -> Path:
@@ -172,6 +211,30 @@ def _refuse_other_cells(document: Document, matrix: MatrixSection) -> None:
         )
 
 
+def _warn_of_family(data: dict[str, Any], warn: Callable[[tuple[str | int, ...], str, str], None]) -> None:
+    """A family without a table cannot be checked; a kernel profile that is not its family's was not written for it."""
+    family, variant = data["model"].get("family"), data["model"].get("size_variant")
+    if family is None and variant is not None:
+        warn(("model", "size_variant"), "says nothing without family", "give family too")
+    elif family is not None and family not in FAMILY_TABLE:
+        warn(("model", "family"), "is not in the table of families", f"known: {', '.join(FAMILY_TABLE)}")
+    profile = data.get("kernel_profile", {})
+    known = FAMILY_TABLE.get(profile.get("family", ""))
+    if "family" in profile and known is None:
+        warn(("kernel_profile", "family"), "is not in the table of families", f"known: {', '.join(FAMILY_TABLE)}")
+    if known is None:
+        return
+    usual = kernel_profile(known.name)
+    others = sorted(set(profile.get("kernel_ops", usual.operations)) ^ set(usual.operations))
+    if others:
+        warn(("kernel_profile", "kernel_ops"), f"are not those of {known.name}: {', '.join(others)}", "correct them")
+    # A family whose smaller models have short contexts has profiles of both kinds.
+    one_kind = len({positions > LONG_FROM for positions in known.positions}) == 1
+    if one_kind and profile.get("long_context", usual.long_context) is not usual.long_context:
+        said = str(usual.long_context).lower()
+        warn(("kernel_profile", "long_context"), f"is {said} for {known.name}", "correct it")
+
+
 def _inconsistencies(document: Document, matrix: MatrixSection) -> list[str]:
     """What is allowed but most likely not meant, one line each."""
     data = document.data
@@ -193,6 +256,7 @@ def _inconsistencies(document: Document, matrix: MatrixSection) -> list[str]:
             f"says {count}, test_matrix.prompts has {len(matrix.prompts)}",
             "correct prompt_count",
         )
+    _warn_of_family(data, warn)
     used = {*matrix.prompts, *matrix.mvp_matrix.values()}
     for index, oracle in enumerate(data.get("oracles", ())):
         for prompt in oracle.get("config", {}).get("answers", {}):

@@ -21,6 +21,9 @@ def test_throughput(engine: LoadedEngine, playbook: Playbook, observe: Observe) 
     profile = playbook.profile_ci
     if profile is None or not profile.get("enabled"):
         pytest.skip("profile_ci is not enabled in the playbook")
+    named = engine.format in profile.get("formats", (engine.format,))
+    if not named or engine.backend not in profile.get("backends", (engine.backend,)):
+        pytest.skip(f"profile_ci does not name {engine.format} on {engine.backend}")
     assertions = profile.get("assertions") or {}
     minimum = assertions.get(f"min_throughput_{engine.backend}", assertions.get("min_throughput"))
     if minimum is None:

@@ -1,4 +1,4 @@
-"""Published models as header-only SafeTensors files: real names and shapes, a config.json, and a hole for the values."""
+"""Published models as header-only SafeTensors files: real names and shapes, a config.json, a hole for the values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shapes of all published models of the registry pass the structure checks; one wrong shape in each family fails."""
+"""Published shapes of all models of the registry pass the structure checks; one wrong shape of each family fails."""
 
 from __future__ import annotations
 

@@ -71,3 +71,11 @@ def test_a_run_without_speeds_makes_no_baseline(project, capsys):
     project.run(f"--playbook={path}", "-q", "-k", "test_file_is_sound")
     assert call(["baseline", str(project.path / "evidence/latest"), "--output", "x.json"]) == 1
     assert "no measured speeds" in capsys.readouterr().err
+
+
+def test_throughput_of_formats_that_the_profile_leaves_out_is_skipped(project):
+    profile = {"enabled": True, "warmup": 0, "measure": 1, "formats": ["apr"], "assertions": {"min_throughput": 1e9}}
+    path = project.write_playbook(profile_ci=profile)
+    project.run(f"--playbook={path}", "-k", "test_throughput").assert_outcomes(skipped=1)
+    (entry,) = project.evidence()
+    assert entry["reason"] == "profile_ci does not name safetensors on cpu"

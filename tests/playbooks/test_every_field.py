@@ -206,7 +206,9 @@ FIELDS: dict[str, tuple[dict[str, Any], Any]] = {
     "profile_ci.baseline": profile(baseline="speeds.json"),
     **{
         f"profile_ci.assertions.{name}": assertion(name)
-        for name in ("min_throughput", "min_throughput_cpu", "min_throughput_gpu", "max_p99_ms", "max_p50_ms", "max_memory_mib")
+        for name in (
+            "min_throughput", "min_throughput_cpu", "min_throughput_gpu", "max_p99_ms", "max_p50_ms", "max_memory_mib",
+        )
     },
     "profile_ci.gates": (
         {"profile_ci": {"enabled": True, "gates": ["F-PERF-001", "F-OTHER-001"]}},

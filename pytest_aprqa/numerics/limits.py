@@ -30,11 +30,25 @@ EXACT = {
 }
 
 
-def limit_for(dtype: str, source_dtype: str | None = None, count: int | None = None) -> float:
+ANY = "any"  # the row of noise floors that holds for every family
+ABOVE_FLOOR = 2.0  # one bit width to the next is a step of 2 to 10
+
+
+def noise_floor(dtype: str, family: str = ANY) -> float | None:
+    """NMSE that a clean file of `dtype` was measured to have, in a family (`qwen2`) or in any; None: not measured."""
+    row = limits_table()["noise_floor"].get(family)
+    value = row["nmse"].get(dtype) if row is not None else None
+    return None if value is None else float(value)
+
+
+def limit_for(
+    dtype: str, source_dtype: str | None = None, count: int | None = None, family: str | None = None
+) -> float:
     """Largest NMSE of a tensor stored as `dtype` against its source; 0 where storing is exact.
 
-    `count`: number of its values; the bound of rounding holds for few, where the mean of the type does not. Raises
-    LimitError for an unknown type.
+    `count`: number of its values; the bound of rounding holds for few, where the mean of the type does not. `family`:
+    architecture of the model; where its measured noise is larger than that of others, its limit is. Raises LimitError
+    for an unknown type.
     """
     if source_dtype is not None and (dtype == source_dtype or dtype in EXACT.get(source_dtype, ())):
         return 0.0
@@ -47,4 +61,5 @@ def limit_for(dtype: str, source_dtype: str | None = None, count: int | None = N
     few = entry.get("few_values")
     if few is not None and count is not None and count <= few["up_to"]:
         entry = few
-    return float(entry["nmse"])
+    own = noise_floor(dtype, family) if family is not None else None
+    return max(float(entry["nmse"]), ABOVE_FLOOR * (own or 0.0))

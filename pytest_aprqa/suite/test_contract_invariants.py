@@ -83,13 +83,13 @@ def test_values_are_preserved(declared_artifact: OpenArtifact, reference: OpenAr
 
     artifact = declared_artifact
     worst, problems, compared = ("", 0.0, 0.0), [], 0
-    present = set(artifact.tensors.names())
+    present, family = set(artifact.tensors.names()), reference.config.architecture
     for name in reference.tensors.names():
         if name not in present:
             continue
         compared += 1
         stored = artifact.tensors.entry(name)
-        limit = limit_for(stored.dtype, reference.tensors.entry(name).dtype, math.prod(stored.shape))
+        limit = limit_for(stored.dtype, reference.tensors.entry(name).dtype, math.prod(stored.shape), family)
         nmse, problem = _value_problem(reference, artifact, name, limit)
         observe(f"nmse[{name}]", nmse, limit=limit, passed=problem is None)
         if problem is not None:

@@ -1,10 +1,15 @@
+from pathlib import Path
+
 import numpy
 import pytest
 
 from pytest_aprqa.formats.codecs import decode, encode
-from pytest_aprqa.numerics.limits import EXACT, LimitError, limit_for, limits_table
-from pytest_aprqa.numerics.tensor_error import tensor_error
+from pytest_aprqa.lifecycle.derive import derive
+from pytest_aprqa.models.artifact import open_artifact
+from pytest_aprqa.numerics.limits import ABOVE_FLOOR, EXACT, LimitError, limit_for, limits_table, noise_floor
+from pytest_aprqa.numerics.tensor_error import compare_all, tensor_error
 
+TINY = Path(__file__).resolve().parents[2] / "models" / "tiny-qwen2"
 LOSSY = [name for name, row in limits_table()["limits"].items() if row["nmse"] > 0]
 
 
@@ -90,3 +95,40 @@ def test_our_own_encoders_stay_within_the_limit_and_need_more_than_a_tenth_of_it
     raw = numpy.frombuffer(bytes(encode(name, source)), dtype=numpy.uint8)
     nmse = tensor_error("w", source, decode(name, raw, source.shape)).nmse
     assert limit_for(name) / 10 < nmse <= limit_for(name)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, row in limits_table()["limits"].items() if row["source"] == "measured"]
+)
+def test_a_measured_limit_is_twice_its_noise_floor(name):
+    assert limit_for(name) == pytest.approx(ABOVE_FLOOR * noise_floor(name), rel=0.02)
+
+
+def test_floors_name_what_they_were_measured_on_and_lie_below_their_limits():
+    for family, row in limits_table()["noise_floor"].items():
+        assert row["measured_on"]
+        for name, floor in row["nmse"].items():
+            assert noise_floor(name, family) == floor
+            assert ABOVE_FLOOR * floor <= limit_for(name, family=family) * 1.001, (family, name)
+    assert noise_floor("Q8_0", "nonesuch") is None
+    assert noise_floor("IQ1_S") is None
+    assert limit_for("Q8_0", family="nonesuch") == limit_for("Q8_0")
+
+
+@pytest.mark.parametrize(("share", "grows"), [(0.499, False), (0.501, True)])
+def test_a_family_that_is_noisier_than_others_has_a_limit_of_its_own(monkeypatch, share, grows):
+    floors = {"measured_on": "x", "nmse": {"Q8_0": share * limit_for("Q8_0")}}
+    monkeypatch.setitem(limits_table()["noise_floor"], "noisy", floors)
+    assert (limit_for("Q8_0", "F32", family="noisy") > limit_for("Q8_0", "F32")) is grows
+    assert limit_for("Q8_0", "Q8_0", family="noisy") == 0, "an exact copy stays exact"
+
+
+def test_the_floor_of_the_bundled_model_is_measured_again(tmp_path):
+    """Each number of the row, within the digits that it has."""
+    with open_artifact(TINY, "safetensors") as source:
+        for dtype in ("q8_0", "q4_1", "q4_k"):
+            name = dtype.upper()
+            with open_artifact(derive(TINY, "gguf", cache=tmp_path, dtype=dtype)) as made:
+                matrices = [n for n in source.tensors.names() if len(source.tensors.entry(n).shape) > 1]
+                found = max(error.nmse for error in compare_all(source.tensors, made.tensors, matrices))
+            assert found == pytest.approx(noise_floor(name, source.config.architecture), rel=0.02), name

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -201,10 +200,8 @@ def _short(model_id: str) -> str:
 
 def _run(result: Certification, tier: Tier, registry: Path, folder: Path, say: Any, **options: Any) -> None:
     """Run pytest on the playbook; update the row of the registry when there is a score."""
-    import os
-    import subprocess
-
-    from pytest_aprqa.cli.run import arguments_for_pytest
+    from pytest_aprqa.cli.progress_bar import working
+    from pytest_aprqa.cli.run import arguments_for_pytest, captured_pytest
 
     extra = ["--tier", tier.name, "--evidence-dir", str(folder), "-q", "--tb=no", "-p", "no:cacheprovider"]
     for name, value in (
@@ -219,15 +216,12 @@ def _run(result: Certification, tier: Tier, registry: Path, folder: Path, say: A
             extra += [name, str(value)]
     if options["no_gpu"]:
         extra.append("--no-gpu")
-    arguments = arguments_for_pytest(str(result.playbook), tuple(extra))
-    ran = subprocess.run(
-        [sys.executable, "-m", "pytest", *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        errors="replace", env=os.environ | {"PYTHONUNBUFFERED": "1"}, check=False,
-    )  # fmt: skip
-    if ran.returncode in (USAGE_EXIT, NO_TESTS_EXIT) or ran.returncode < 0 or not (folder / "evidence.jsonl").is_file():
-        lines = [line for line in ran.stdout.splitlines() if line.strip()]
+    with working(f"running {result.model_id}"):
+        code, output = captured_pytest(arguments_for_pytest(str(result.playbook), tuple(extra)))
+    if code in (USAGE_EXIT, NO_TESTS_EXIT) or code < 0 or not (folder / "evidence.jsonl").is_file():
+        lines = [line for line in output.splitlines() if line.strip()]
         errors = [line for line in lines if line.startswith("ERROR")]
-        result.reason = (errors or lines or [f"pytest ended with {ran.returncode}"])[-1].removeprefix("ERROR: ")[:2000]
+        result.reason = (errors or lines or [f"pytest ended with {code}"])[-1].removeprefix("ERROR: ")[:2000]
         say(f"  not run: {result.reason}", fg="red")
         return
     _record(result, tier, registry, folder, say)

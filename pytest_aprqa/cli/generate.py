@@ -25,7 +25,7 @@ _MODEL = re.compile(r"(?:[A-Za-z0-9_-]+/)?(?!\.+$)[A-Za-z0-9._-]+")
     type=click.Choice(["both", "known", "drawn"]),
     default="both",
     show_default=True,
-    help="The 18 known prompts in turn; prompts drawn by Hypothesis; or the known ones first, then drawn ones.",
+    help="The 18 known prompts in turn; prompts drawn by Hypothesis (extra `invariants`); or the known ones first.",
 )
 def command(model: str, count: int, form: str, as_json: bool, seed: int, prompts: str) -> None:
     """Generate scenarios for MODEL (ORG/NAME): run, chat, serve x cpu, gpu x gguf, safetensors, apr x COUNT.

@@ -10,6 +10,7 @@ import click
 
 INTERRUPTED = 130
 PYTEST_INTERRUPTED = 2
+GRACE_SECONDS = 10.0  # that a pytest which was told to end may take
 
 # Spellings of the earlier command-line tool -> pytest's or the plugin's. A None value: the option takes an argument.
 _RENAMED = {"-o": "--evidence-dir", "--output": "--evidence-dir", "--timeout": "--scenario-timeout", "--workers": "-n"}
@@ -118,6 +119,34 @@ def run_pytest(arguments: list[str], *, to_stderr: bool = False) -> int:
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def captured_pytest(arguments: list[str]) -> tuple[int, str]:
+    """(exit code, what it printed) of a pytest. Whoever is stopped meanwhile stops it too, and waits for its end."""
+    import os
+    import signal
+    import subprocess
+    import sys
+
+    child = subprocess.Popen(
+        [sys.executable, "-m", "pytest", *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        errors="replace", env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    try:
+        output, _ = child.communicate()
+    except BaseException as stop:
+        # An interrupt from the terminal has reached pytest as well, and it needs a moment to end its engines.
+        sent = [None, signal.SIGINT] if isinstance(stop, KeyboardInterrupt) else [signal.SIGTERM]
+        for number in (*sent, signal.SIGKILL):
+            if number is not None:
+                child.send_signal(number)
+            try:
+                child.communicate(timeout=GRACE_SECONDS)
+                break
+            except subprocess.TimeoutExpired:
+                continue
+        raise
+    return child.returncode, output
 
 
 def exit_code(code: int) -> int:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -81,6 +86,7 @@ def test_a_family_survives_what_is_missing_and_broken(place, capsys):
     results = {result["model_id"]: result for result in json.loads(shown.out)}
     assert list(results) == FAMILY
     statuses = [result["status"] for result in results.values()]
+    assert statuses[0] in ("PROVISIONAL", "CERTIFIED"), results[FAMILY[0]]
     summary = shown.err.partition("=== Certification Summary ===")[2]
     assert statuses[1:] == ["BLOCKED", *["NOT RUN"] * 4]
     assert f"{statuses[0].capitalize()}: 1\n" in summary
@@ -190,3 +196,28 @@ def test_two_certifications_at_once_lose_no_row_and_no_score(place):
     rows = read_registry(place / "models.csv").rows
     assert [*rows] == [*FAMILY, "other/X-1B"]
     assert [rows[name]["mqs_score"] for name in FAMILY] == ["14", "14", "14", "0", "0", "0"]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_run_in_progress_too(place, number, code):
+    (place / "conftest.py").write_text(
+        "import os, pathlib, time\n\ndef pytest_configure():\n"
+        "    pathlib.Path('part').write_text(str(os.getpid()))\n    os.rename('part', 'pid')\n    time.sleep(60)\n"
+    )
+    before = (place / "models.csv").read_bytes()
+    arguments = ["certify", "demo/Tiny-2M", "--tier", "smoke", "--registry", "models.csv", "--playbooks", "playbooks"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pytest_aprqa.cli.main", *arguments], cwd=place, start_new_session=True,
+        env=os.environ | {"PYTHONPATH": str(TINY.parents[1])}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not (place / "pid").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)  # as a terminal does
+    else:
+        process.send_signal(number)
+    assert process.wait(timeout=60) == code
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((place / "pid").read_text()), 0)
+    assert (place / "models.csv").read_bytes() == before

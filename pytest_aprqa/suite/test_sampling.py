@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pytest_aprqa.models.artifact import OpenArtifact
     from pytest_aprqa.playbooks.playbook import Playbook
 
-DRAWS, DRAWS_SERVED = 400, 120
+DRAWS, DRAWS_SERVED = 300, 120
 TEMPERATURES = (1.0, 1.5, 2.0)  # the first at which the model is uncertain enough
 UNCERTAIN = 0.9  # share of the best token above which draws say little
 TOP_P = 0.6

@@ -46,7 +46,7 @@ def apply(name: str, source: Path, target: Path, as_json: bool) -> None:
     """Copy SOURCE to the new path TARGET and seed the defect NAME into the copy.
 
     SOURCE is a model folder for SafeTensors defects, a file for APR and GGUF defects. It is never changed.
-    Example: aprqa defects apply tensor-missing ~/models/acme/Model-1B /tmp/broken
+    Example: aprqa defects apply tensor-missing ~/models/acme/Model-1B broken-model
     """
     from pytest_aprqa.defects.catalogue import DEFECTS, apply_defect
 

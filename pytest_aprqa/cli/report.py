@@ -44,7 +44,7 @@ def command(
     `certificate` certificate.json and certificate.md; `all` is these.
     `sarif` writes report.sarif, `csv` evidence.csv; `github` prints annotations of a workflow and adds to the job's
     summary. The score is computed anew; where nothing was run there is none, and the exit code is 1.
-    Example: aprqa report evidence/latest --formats html --output /tmp/report
+    Example: aprqa report evidence/latest --formats html --output report
     """
     from pytest_aprqa.cli.evidence_input import read_evidence
     from pytest_aprqa.cli.progress_bar import working

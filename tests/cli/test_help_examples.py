@@ -96,7 +96,7 @@ def test_examples_do_what_they_say(name, example, place, tmp_path, monkeypatch, 
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     for variable in ("HOME", "HF_HOME", "APRQA_CACHE"):
         monkeypatch.setenv(variable, str(tmp_path))
-    words = shlex.split(example.replace("/tmp/", f"{tmp_path}/").replace("~", str(tmp_path)))[1:]
+    words = shlex.split(example.replace("~", str(tmp_path)))[1:]
     if name == "certify" and "--dry-run" not in words:
         words.append("--dry-run")
     code = call(words)

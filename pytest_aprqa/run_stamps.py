@@ -63,11 +63,10 @@ def playbook_digest(path: Path) -> str:
 
 @functools.cache
 def limits_version() -> str:
-    """Versions of the tables of limits: of the weights, and of behaviour."""
+    """Version of the table of limits, of weights and of behaviour."""
     from pytest_aprqa.numerics.limits import limits_table
 
-    behaviour = Path(__file__).parent / "suite" / "behaviour_limits.json"
-    return f"{limits_table()['version']}/{json.loads(behaviour.read_text(encoding='utf-8'))['version']}"
+    return str(limits_table()["version"])
 
 
 def item_key(item: pytest.Item, state: RunState) -> str | None:

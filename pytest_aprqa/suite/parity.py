@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from pytest_aprqa.engines.protocol import GenerationResult
     from pytest_aprqa.model_under_test import ModelUnderTest
     from pytest_aprqa.models.artifact import OpenArtifact
+    from pytest_aprqa.numerics.behaviour_limits import BehaviourLimits
     from pytest_aprqa.numerics.greedy_margin import TokenDifference
     from pytest_aprqa.numerics.logit_comparison import LogitDistance
     from pytest_aprqa.playbooks.playbook import Playbook
     from pytest_aprqa.reference_answers import Reference, ReferenceAnswer
     from pytest_aprqa.run_state import RunState
-    from pytest_aprqa.suite.behaviour_limits import BehaviourLimits
 
 T = TypeVar("T")
 _KNOWN: WeakKeyDictionary[LoadedEngine, dict[str, Any]] = WeakKeyDictionary()
@@ -72,7 +72,7 @@ def distance_of(engine: LoadedEngine, playbook: Playbook, state: RunState) -> tu
 
 def limits_of(engine: LoadedEngine, artifact: OpenArtifact) -> tuple[str, BehaviourLimits]:
     """(what the file is judged as, its limits), no stricter than the engine's arithmetic."""
-    from pytest_aprqa.suite.behaviour_limits import behaviour_limits
+    from pytest_aprqa.numerics.behaviour_limits import behaviour_limits
     from pytest_aprqa.suite.stored_types import FLOATS, base_type, declared_label, majority_type
 
     entries = (artifact.tensors.entry(name) for name in artifact.tensors.names())

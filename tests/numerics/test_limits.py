@@ -6,6 +6,7 @@ import pytest
 from pytest_aprqa.formats.codecs import decode, encode
 from pytest_aprqa.lifecycle.derive import derive
 from pytest_aprqa.models.artifact import open_artifact
+from pytest_aprqa.numerics.behaviour_limits import behaviour_limits
 from pytest_aprqa.numerics.limits import ABOVE_FLOOR, EXACT, LimitError, limit_for, limits_table, noise_floor
 from pytest_aprqa.numerics.tensor_error import compare_all, tensor_error
 
@@ -132,3 +133,18 @@ def test_the_floor_of_the_bundled_model_is_measured_again(tmp_path):
                 matrices = [n for n in source.tensors.names() if len(source.tensors.entry(n).shape) > 1]
                 found = max(error.nmse for error in compare_all(source.tensors, made.tensors, matrices))
             assert found == pytest.approx(noise_floor(name, source.config.architecture), rel=0.02), name
+
+
+def test_limits_of_behaviour_are_above_what_was_measured_of_every_family():
+    behaviour = limits_table()["behaviour"]
+    assert set(behaviour["limits"]) >= {"F32", "BF16", "Q8_0", "Q4_K"}
+    for row in behaviour["noise_floor"].values():
+        assert row["measured_on"]
+        for name, floor in row["kld"].items():
+            assert behaviour_limits(name).kld >= 2.9 * floor, name
+
+
+@pytest.mark.parametrize("name", ["Q8_0", "Q6_K", "Q5_0", "Q4_0", "Q3_K", "Q2_K"])
+def test_a_limit_of_divergence_is_three_times_the_widest_floor(name):
+    rows = limits_table()["behaviour"]["noise_floor"].values()
+    assert behaviour_limits(name).kld == pytest.approx(3 * max(row["kld"].get(name, 0) for row in rows), rel=0.02)

@@ -6,8 +6,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from pytest_aprqa.numerics.behaviour_limits import behaviour_limits
 from pytest_aprqa.numerics.logit_comparison import LARGEST_DECADE, SMALLEST_DECADE, compare_logits
-from pytest_aprqa.suite.behaviour_limits import behaviour_limits
 
 
 def logits(tokens, vocabulary, seed, scale=3.0):

@@ -176,3 +176,10 @@ def test_names_that_could_leave_the_folder_are_refused(names, words):
     with pytest.raises(PlaybookError, match=words):
         checked_names(*names)
     assert checked_names("Qwen2", "1.5B", "a/b") == ("qwen2", "1.5b")
+
+
+@pytest.mark.parametrize(("size", "stated"), [("1.5b", "1.5b"), ("2m", None)])
+def test_only_a_published_size_is_stated_as_one(tmp_path, size, stated):
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG | ({} if stated else {"hidden_size": 768})))
+    playbook = loaded(tmp_path, "mvp", shape_from_config(tmp_path, "qwen2", size), size)
+    assert playbook.model.size_variant == stated

@@ -15,7 +15,7 @@ import numpy as np
 
 from pytest_aprqa.formats.atomic_file import replaced_atomically
 from pytest_aprqa.formats.blocks import BLOCKS
-from pytest_aprqa.formats.errors import FormatError
+from pytest_aprqa.formats.errors import FormatError, LocatedError
 from pytest_aprqa.formats.gguf_file import MAX_DIMENSIONS, MAX_NAME_BYTES
 from pytest_aprqa.formats.gguf_types import SCALAR_VALUES, TENSOR_TYPE_IDS, VALUE_TYPE_IDS, VALUE_TYPE_NAMES
 from pytest_aprqa.formats.tensor_source import TensorSource, expected_nbytes, payload_of
@@ -56,7 +56,7 @@ def write_gguf(
             for (name, _, _, source), size in zip(rows, sizes, strict=True):
                 writer.write_tensor_data(np.frombuffer(payload_of(target, name, source, size), np.uint8))
         except (ValueError, TypeError) as problem:
-            if isinstance(problem, FormatError):
+            if isinstance(problem, LocatedError):
                 raise
             raise FormatError(target, "GGUF writer", str(problem)) from problem
         finally:

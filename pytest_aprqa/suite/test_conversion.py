@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_aprqa.suite.findings import listed
+from pytest_aprqa.suite.findings import listed, without_folders
 
 if TYPE_CHECKING:
     from pytest_aprqa.conversions import Conversion
@@ -32,7 +32,7 @@ def test_conversion_preserves_the_model(
         start = model.opened(conversion.path[0])
         _ = (start.config, start.tensors, start.tokenizer.built)
     except (OSError, ValueError, RuntimeError) as error:
-        pytest.skip(f"blocked: no sound {conversion.path[0]} file to convert: {error}")
+        pytest.skip(f"blocked: no sound {conversion.path[0]} file to convert: {without_folders(str(error))}")
     if size > CONVERTED_UP_TO and playbook.metadata.get("tier") != "deep":
         pytest.skip(f"the file has {size} bytes, above {CONVERTED_UP_TO} only a playbook of tier deep converts it")
     observe("path", " -> ".join(conversion.path))
@@ -42,7 +42,7 @@ def test_conversion_preserves_the_model(
         with model.converted(conversion.like) as like, model.converted(conversion.path, conversion.dtype) as end:
             result = compare_models(like, end, through=(*conversion.like, *conversion.path))
     except LifecycleError as error:
-        pytest.skip(f"the converter refuses: {error}")
+        pytest.skip(f"the converter refuses: {without_folders(str(error))}")
     for difference in result.differences:
         observe.finding(difference.where, difference.found, difference.expected, difference.cause)
     observe("tensors_compared", result.tensors, limit=">= 1", passed=result.tensors > 0)

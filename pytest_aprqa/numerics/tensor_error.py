@@ -22,7 +22,7 @@ SCALED_FROM = 0.01  # deviation of the best scale from 1 that is worth naming
 UNEXPLAINED = 0.05  # share of the energy that a scale may leave unexplained (noise of few bits) and still be the cause
 SHIFT_EXPLAINS = 0.99  # share of the error that one constant must explain to be the cause
 CACHED = 1 << 14  # values of one sum: three arrays of float64 in 384 KiB
-SAME = 1e-9  # relative difference below which two sums count as equal when looking for a cause
+SAME = 1e-9  # relative difference up to which sums count as equal, and errors as too small to be a reordering
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ def _error_of(
         scale=product / energy_x if energy_x else float("nan"),
         source_energy=energy_x,
         energy=energy_y,
-        same_values_elsewhere=nmse > 0 and equal_energy and _same_moments(pieces()),
+        same_values_elsewhere=nmse > SAME and equal_energy and _same_moments(pieces()),
         shift=total / count if count else 0.0,
         shift_share=total**2 / count / difference if difference else 0.0,
     )

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pytest_aprqa.numerics.tensor_error import compare_all, compare_tensors, tensor_error
+from pytest_aprqa.numerics.tensor_error import SAME, compare_all, compare_tensors, tensor_error
 
 GENERATOR = numpy.random.default_rng(7)
 SOURCE = GENERATOR.standard_normal((64, 32)).astype(numpy.float32)
@@ -206,3 +206,15 @@ def test_reordered_values_are_known_without_sorting(values, random):
     changed = values.copy()
     changed[0] = changed[0] + 1 if changed[0] < 50 else changed[0] - 60
     assert not tensor_error("w", values, changed).same_values_elsewhere
+
+
+@pytest.mark.parametrize(("rows", "named"), [(1000, True), (3, False)])
+def test_an_error_too_small_for_equal_sums_to_mean_anything_is_no_reordering(rows, named):
+    """Two values exchanged: among rows of large ones the error is below SAME, and equal sums say nothing."""
+    source = numpy.full((rows, 64), 1.0 if named else 1e5, numpy.float32)
+    source[0, :2] = (2.0, 3.0)
+    target = source.copy()
+    target[0, :2] = (3.0, 2.0)
+    error = tensor_error("w", source, target)
+    assert (error.nmse > SAME) is named
+    assert error.likely_cause().startswith("permuted") is named

@@ -37,7 +37,7 @@ class Ollama(BaseHTTPRequestHandler):
             return
         texts = {"silent": "", "other-answer": "Paris"}
         text = texts.get(self.server.fault, ANSWER)
-        seconds = 0.001 if self.server.fault == "much-faster" else 30.0
+        seconds = 1e-6 if self.server.fault == "much-faster" else 30.0
         spent = int(seconds * 1e9)
         self.reply({"response": text, "eval_count": 22, "eval_duration": spent, "total_duration": spent})
 

@@ -23,8 +23,6 @@ from pytest_aprqa.playbooks.size_categories import billions_in_name, category_of
 from pytest_aprqa.playbooks.tiers import Tier
 
 ALL_FORMATS = ("safetensors", "apr", "gguf")
-# Scenarios of each cell. Enough for the smallest matrix that counts as the tier (18 cells; smoke has 3).
-COUNTS = {"smoke": 1, "mvp": 1, "quick": 5, "standard": 10, "deep": 100}
 # Least tokens/s and most ms of the 99th percentile, by size (playbook.md 9.5).
 LIMITS = {"tiny": (50, 200), "small": (30, 500), "medium": (15, 1000), "large": (5, 3000), "xlarge": (2, 5000)}
 LIMITS_ELSE = (1, 10_000)
@@ -132,7 +130,6 @@ def playbook_stem(family: str, size: str, tier: Tier) -> str:
 
 def bootstrap_text(family: str, size: str, hf_repo: str, tier: Tier, shape: Shape, *, stem: str | None = None) -> str:
     """The playbook of HF_REPO for TIER. `stem`: its name where the file is not called by the rule."""
-    smoke = tier.name == "smoke"
     billions = billions_in_name(size) or billions_in_name(hf_repo)
     category = category_of(billions) if billions is not None else ""
     facts = PlaybookFacts(
@@ -141,9 +138,9 @@ def bootstrap_text(family: str, size: str, hf_repo: str, tier: Tier, shape: Shap
         size_category=category,
         formats=ALL_FORMATS,
         quantizations=("q4_k_m",),
-        modalities=("run",) if smoke else ("run", "chat", "serve"),
-        backends=("cpu",) if smoke else ("cpu", "gpu"),
-        scenario_count=COUNTS[tier.name],
+        modalities=tier.modalities or ("run", "chat", "serve"),
+        backends=tier.backends or ("cpu", "gpu"),
+        scenario_count=tier.new_count,
         timeout_ms=None,
         # A family of which sizes are published has no others: a size of one's own is a label, not a claim.
         size_variant=size if size in SIZES.get(shape.family.name, {size: None}) else "",
@@ -154,7 +151,7 @@ def bootstrap_text(family: str, size: str, hf_repo: str, tier: Tier, shape: Shap
         profile=profile_of(shape.family, max_positions=shape.max_positions),
         tier=tier.name,
         version="1.0.0",
-        assertions={} if smoke else {"min_throughput": float(speed), "max_p99_ms": float(p99)},
-        format_validation=not smoke,
+        assertions={} if not tier.new_speeds else {"min_throughput": float(speed), "max_p99_ms": float(p99)},
+        format_validation=tier.new_speeds,
     )
     return playbook_text(facts, ModelFacts(hf_repo, family, size.upper(), category), wishes=wishes)

@@ -8,10 +8,9 @@ from pathlib import Path
 
 from pytest_aprqa.playbooks.lookup import SUFFIX
 from pytest_aprqa.playbooks.templates import short_name
-from pytest_aprqa.playbooks.tiers import TIERS, Tier
+from pytest_aprqa.playbooks.tiers import Tier, tier_words, tiers
 
 _REPOSITORY_LINE = re.compile(r"^\s+hf_repo:\s*[\"']?([A-Za-z0-9_-]+/[A-Za-z0-9._-]+)[\"']?\s*(?:#.*)?$", re.MULTILINE)
-_TIER_WORDS = ("mvp", "smoke", "quick", "ci", "full", "nightly", "release")
 READ_BYTES = 1 << 20
 
 
@@ -52,7 +51,7 @@ class RepositoryIndex:
 def tier_word(stem: str) -> str:
     """`mvp`, `smoke`, `quick`, ... at the end of a playbook's name; empty where there is none."""
     word = stem.rpartition("-")[2]
-    return word if word in _TIER_WORDS else ""
+    return word if word in tier_words() else ""
 
 
 def _repository_of(path: Path) -> str | None:
@@ -66,5 +65,5 @@ def _repository_of(path: Path) -> str | None:
 
 
 def tier_names() -> list[str]:
-    """Names of the tiers, in the order of their table."""
-    return [tier.name for tier in TIERS]
+    """Names of the tiers, smallest first."""
+    return [tier.name for tier in tiers()]

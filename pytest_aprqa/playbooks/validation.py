@@ -47,7 +47,16 @@ def verification_schema(kind: str) -> dict[str, Any]:
 
 
 @cache
-def _validator(kind: str | None) -> jsonschema.Draft202012Validator:
+def _root(kind: str | Path | None) -> dict[str, Any]:
+    """The schema of playbooks, of a kind of the other files, or in a file of its own."""
+    if isinstance(kind, Path):
+        loaded: dict[str, Any] = json.loads(kind.read_text(encoding="utf-8"))
+        return loaded
+    return schema() if kind is None else verification_schema(kind)
+
+
+@cache
+def _validator(kind: str | Path | None) -> jsonschema.Draft202012Validator:
     from jsonschema import Draft202012Validator, ValidationError
     from jsonschema.validators import extend
 
@@ -57,8 +66,7 @@ def _validator(kind: str | None) -> jsonschema.Draft202012Validator:
             yield ValidationError("has repeated items")
 
     extended = extend(Draft202012Validator, {"uniqueItems": unique_items})  # type: ignore[no-untyped-call]
-    root = schema() if kind is None else verification_schema(kind)
-    return cast("jsonschema.Draft202012Validator", extended(root))
+    return cast("jsonschema.Draft202012Validator", extended(_root(kind)))
 
 
 def check(document: Document) -> None:
@@ -86,9 +94,16 @@ def check_verification(document: Document, kind: str) -> None:
     _raise_faults(document, kind)
 
 
-def _raise_faults(document: Document, kind: str | None) -> None:
+def check_table(document: Document, schema_file: Path) -> None:
+    """As `check`, for a table of the package that has a schema of its own."""
+    if not isinstance(document.data, dict):
+        raise document.error((), "must be a mapping of keys to values", advice=f"see {schema_file.name}")
+    _raise_faults(document, schema_file)
+
+
+def _raise_faults(document: Document, kind: str | Path | None) -> None:
     faults: list[PlaybookError] = []
-    root = schema() if kind is None else verification_schema(kind)
+    root = _root(kind)
     _Conversion(root, document, faults).walk(root, document.data, ())
     faults += [_fault(document, error) for error in _validator(kind).iter_errors(document.data)]
     if faults:

@@ -134,12 +134,12 @@ def test_the_table_of_settings_is_the_codes():
 
 
 def test_the_table_of_tiers_is_the_codes():
-    from pytest_aprqa.playbooks.tiers import TIERS
+    from pytest_aprqa.playbooks.tiers import tiers
 
     text = (REPOSITORY / "docs" / "how-to" / "settings.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(\w+)` \| ([^|]+) \| (\d+) \|$", text, re.MULTILINE)
-    assert [(name, int(threshold)) for name, _, threshold in rows] == [(t.name, t.threshold) for t in TIERS]
-    for (_, part, _), tier in zip(rows, TIERS, strict=True):
+    assert [(name, int(threshold)) for name, _, threshold in rows] == [(t.name, t.threshold) for t in tiers()]
+    for (_, part, _), tier in zip(rows, tiers(), strict=True):
         number = re.search(r"first (\d+)?", part)
         assert (number is None) == (tier.per_cell is None)
         assert number is None or int(number[1] or 1) == tier.per_cell

@@ -9,7 +9,6 @@ import pytest
 from pytest_aprqa.models.errors import ModelError
 from pytest_aprqa.models.family_table import FAMILY_TABLE
 from pytest_aprqa.playbooks.bootstrap import (
-    COUNTS,
     bootstrap_text,
     checked_names,
     playbook_stem,
@@ -20,7 +19,7 @@ from pytest_aprqa.playbooks.bootstrap import (
 from pytest_aprqa.playbooks.document import load_yaml
 from pytest_aprqa.playbooks.errors import PlaybookError
 from pytest_aprqa.playbooks.loading import load_playbook
-from pytest_aprqa.playbooks.tiers import TIERS, parse_tier
+from pytest_aprqa.playbooks.tiers import parse_tier, tiers
 
 REPOSITORY = "acme/Model-Of-Its-Own"
 CONTRACT = """
@@ -46,13 +45,13 @@ def loaded(tmp_path, tier, shape, size="1.5b", family="qwen2"):
     return load_playbook(path)
 
 
-@pytest.mark.parametrize("tier", [tier.name for tier in TIERS])
+@pytest.mark.parametrize("tier", [tier.name for tier in tiers()])
 def test_every_tier_gets_a_playbook_without_a_warning_that_is_large_enough_for_it(tmp_path, tier):
     playbook = loaded(tmp_path, tier, shape_from_table("qwen2", "1.5b"))
     assert playbook.warnings == ()
     assert playbook.name == f"qwen2-1.5b-{tier}"
     assert playbook.matrix.size >= parse_tier(tier).scenarios
-    assert playbook.matrix.scenario_count == COUNTS[tier]
+    assert playbook.matrix.scenario_count == parse_tier(tier).new_count
     assert playbook.model.expected["hidden_dim"] == 1536
     assert (playbook.model.family, playbook.model.size_variant) == ("qwen2", "1.5b")
     smoke = tier == "smoke"

@@ -6,7 +6,7 @@ from pytest_aprqa.playbooks.errors import PlaybookError
 from pytest_aprqa.playbooks.policies import FailurePolicy
 from pytest_aprqa.playbooks.settings import resolve
 from pytest_aprqa.playbooks.size_categories import CATEGORIES, billions_in_name, category_from_name, category_of
-from pytest_aprqa.playbooks.tiers import TIERS, parse_tier
+from pytest_aprqa.playbooks.tiers import parse_tier, tiers
 from tests.playbooks.playbook_texts import changed, load_data
 
 
@@ -60,7 +60,7 @@ class TestTiers:
         assert smoke.reason_to_leave_out("gguf", None, None, None) == "tier smoke runs safetensors only, not gguf"
         assert "not gpu" in smoke.reason_to_leave_out("safetensors", "gpu", None, None)
         assert "not chat" in smoke.reason_to_leave_out("safetensors", "cpu", "chat", None)
-        assert all(t.reason_to_leave_out("gguf", "gpu", "serve", None) is None for t in TIERS if t.name != "smoke")
+        assert all(t.reason_to_leave_out("gguf", "gpu", "serve", None) is None for t in tiers() if t.name != "smoke")
 
 
 class TestPolicies:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 
-from pytest_aprqa.playbooks.tiers import TIERS
+from pytest_aprqa.playbooks.tiers import tiers
 from pytest_aprqa.scoring.rules import RULES_FILE, rules
 from pytest_aprqa.scoring.score import RULES_VERSION, score
 from tests.scoring.entries import complete_run
@@ -34,7 +34,7 @@ def test_each_group_of_rules_gives_its_reason():
 
 
 def test_tiers_use_the_thresholds_of_the_rules():
-    assert {tier.name: tier.threshold for tier in TIERS} == rules()["tier_thresholds"]
+    assert {tier.name: tier.threshold for tier in tiers()} == rules()["tier_thresholds"]
 
 
 def test_a_number_of_the_file_is_the_number_that_is_used(tmp_path):

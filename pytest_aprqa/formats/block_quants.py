@@ -105,6 +105,20 @@ def encode_apr_q4(rows: Floats, count: int) -> bytes:
 
 
 @cache
+def _pairs_of_f4() -> Floats:
+    """[256, 2]: both values of each byte. E2M1 of OCP MX 1.0: sign, two bits of exponent (bias 1), one of mantissa."""
+    positive = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6], np.float32)
+    values = np.concatenate([positive, -positive])
+    codes = np.arange(256)
+    return np.stack([values[codes & 15], values[codes >> 4]], axis=1)
+
+
+def decode_f4(blocks: Bytes) -> Floats:
+    """1 byte: two 4-bit floats, the first in the low bits as in torch's `float4_e2m1fn_x2`."""
+    return _pairs_of_f4()[blocks[:, 0]]
+
+
+@cache
 def float8_table(dtype: str) -> Floats:
     """The 256 values of an 8-bit float type.
 

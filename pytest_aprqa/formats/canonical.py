@@ -70,8 +70,13 @@ class CanonicalTensors:
         return self._sources[name]
 
     def entry(self, name: str) -> TensorEntry:
-        """The stored entry under its canonical name and shape; of a stacked expert, its own part."""
+        """The stored entry under its canonical name and the shape of its values; of a stacked expert, its own part.
+
+        Complex numbers count as two values: a last axis of 2 for the real and the imaginary part.
+        """
         entry = self.file.entries[self.source_name(name)]
+        if entry.dtype == "C64":
+            return replace(entry, name=name, shape=(*entry.shape, 2))
         if name in self._experts:
             size = entry.nbytes // entry.shape[0]
             at = entry.offset + size * self._experts[name]

@@ -33,15 +33,20 @@ _SCALARS: Final[dict[str, str]] = {
     "U64": "<u8",
     "BOOL": "<u1",
 }
+_COMPLEX: Final = "C64"
 _LARGEST: Final = block_encoders.LARGEST | {"APR_Q4": 7 * block_encoders.LARGEST_HALF, "APR_Q8": 3.4028235e38}
-_DECODERS: Final = block_quants.DECODERS | k_quants.DECODERS | table_quants.DECODERS
+_DECODERS: Final = block_quants.DECODERS | k_quants.DECODERS | table_quants.DECODERS | {"F4": block_quants.decode_f4}
 _FLOAT8: Final = frozenset({"F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "F8_E8M0"})
-DECODABLE: Final = frozenset({*_SCALARS, *_FLOAT8, "BF16", "APR_Q8", *_DECODERS})
+DECODABLE: Final = frozenset({*_SCALARS, *_FLOAT8, _COMPLEX, "BF16", "APR_Q8", *_DECODERS})
+#: types that hold numbers, and why these cannot be told from the bytes
+UNDEFINED: Final = dict.fromkeys(
+    ("F6_E2M3", "F6_E3M2"), "the format leaves open how four elements share their three bytes"
+)
 ENCODABLE: Final = frozenset({*_SCALARS, "BF16", "APR_Q4", "APR_Q8", *block_encoders.ENCODERS})
 
 
 def decode(dtype: str, raw: Bytes, shape: Sequence[int]) -> Floats:
-    """RAW uint8 bytes of one tensor -> new float32 array of SHAPE.
+    """RAW uint8 bytes of one tensor -> new float32 array of SHAPE; C64 -> [*SHAPE, 2], real and imaginary parts.
 
     ValueError when the type has no decoder here or when RAW is not exactly `tensor_nbytes(dtype, shape)` bytes.
     """
@@ -49,12 +54,13 @@ def decode(dtype: str, raw: Bytes, shape: Sequence[int]) -> Floats:
     check(dtype, raw, shape)
     pieces = list(_pieces(dtype, raw, shape, max(element_count(shape), 1)))
     flat = pieces[0] if len(pieces) == 1 else np.concatenate(pieces) if pieces else np.empty(0, np.float32)
-    return flat.reshape(shape)
+    return flat.reshape(shape if dtype != _COMPLEX else (*shape, 2))
 
 
 def decode_pieces(dtype: str, raw: Bytes, shape: Sequence[int], elements: int = 1 << 20) -> Iterator[Floats]:
     """RAW -> float32 pieces, flat, in row-major order, of at most about ELEMENTS values (never less than one block).
 
+    The parts of C64 follow each other: real, imaginary, real, ...
     Memory stays bounded by the piece, whatever the size of the tensor. Errors as `decode`.
     """
     shape = tuple(shape)
@@ -106,6 +112,8 @@ def from_bfloat16(bits: NDArray[np.uint16]) -> Floats:
 
 
 def check(dtype: str, raw: Bytes, shape: tuple[int, ...]) -> None:
+    if dtype in UNDEFINED:
+        raise ValueError(f"cannot decode {dtype}: {UNDEFINED[dtype]}")
     if dtype not in DECODABLE:
         raise ValueError(f"cannot decode {dtype}; decodable types are {', '.join(sorted(DECODABLE))}")
     expected = tensor_nbytes(dtype, shape)
@@ -162,6 +170,8 @@ def _blocks(dtype: str, blocks: Bytes) -> Floats:
 def _scalars(dtype: str, raw: Bytes) -> Floats:
     if dtype == "BF16":
         return from_bfloat16(raw.view("<u2"))
+    if dtype == _COMPLEX:
+        return raw.view("<f4").copy()
     if dtype in _FLOAT8:
         return block_quants.float8_table(dtype)[raw]
     with np.errstate(over="ignore", invalid="ignore"):

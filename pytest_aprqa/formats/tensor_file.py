@@ -25,7 +25,7 @@ from pytest_aprqa.formats.errors import FormatError
 from pytest_aprqa.formats.value_sums import ValueSums, sums_of
 
 _NATIVE = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I8": "<i1", "I16": "<i2", "I32": "<i4"}
-_NATIVE |= {"I64": "<i8", "U8": "<u1", "U16": "<u2", "U32": "<u4", "U64": "<u8", "BOOL": "?"}
+_NATIVE |= {"I64": "<i8", "U8": "<u1", "U16": "<u2", "U32": "<u4", "U64": "<u8", "BOOL": "?", "C64": "<c8"}
 
 RESIDENT = 64 << 20  # bytes of a file's pages that may stay in the process
 
@@ -146,7 +146,7 @@ class TensorFile(ABC):
         return np.frombuffer(mapped.data, np.uint8, entry.nbytes, entry.offset if entry.nbytes else 0)
 
     def read(self, name: str) -> NDArray[np.float32]:
-        """Tensor NAME as a new float32 array of its shape, rows in the file's own order; integers are converted.
+        """Tensor NAME as a new float32 array of its shape (C64: [*shape, 2]), rows in the file's own order.
 
         FormatError: unknown name, a type without decoder, or a tensor stored without bytes.
         """
@@ -173,7 +173,8 @@ class TensorFile(ABC):
 
     def _counted(self, name: str, pieces: Iterator[NDArray[np.float32]], size: int) -> Iterator[NDArray[np.float32]]:
         """The pieces of a tensor of SIZE bytes, each counted as read when the next one is asked for."""
-        count = math.prod(self.entries[name].shape)
+        entry = self.entries[name]
+        count = math.prod(entry.shape) * (2 if entry.dtype == "C64" else 1)
         for piece in pieces:
             yield piece
             self.count_read(name, size * piece.size // count)
@@ -194,8 +195,10 @@ class TensorFile(ABC):
         raw, entry = self.raw(name), self.entries[name]
         where = f"tensor {name!r}"
         if entry.dtype not in codecs.DECODABLE:
+            why = codecs.UNDEFINED.get(entry.dtype)
+            problem = f"cannot decode {entry.dtype}" + (f": {why}" if why else "")
             advice = "use a file in F32, F16, BF16, Q8_0, MXFP4, IQ4_NL or a Q2_K to Q6_K type"
-            raise FormatError(self.file_of(name), where, f"cannot decode {entry.dtype}", advice=advice)
+            raise FormatError(self.file_of(name), where, problem, advice=advice)
         expected = codecs.tensor_nbytes(entry.dtype, entry.shape)
         if entry.nbytes != expected:
             problem = f"holds {entry.nbytes} bytes, its type and shape need {expected}"

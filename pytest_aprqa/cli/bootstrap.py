@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 DEFAULT_CONTRACTS = Path("../aprender/contracts/model-families")
 DEFAULT_FOLDER = Path("playbooks/models")
+SCHEMA_NAME = "playbook.schema.json"
 
 
 @click.command()
@@ -33,6 +34,12 @@ DEFAULT_FOLDER = Path("playbooks/models")
     type=click.Path(dir_okay=False, path_type=Path),
     help=f"The playbook; default: {DEFAULT_FOLDER}/FAMILY-SIZE-TIER.playbook.yaml.",
 )
+@click.option(
+    "--schema",
+    metavar="PATH_OR_ADDRESS",
+    help="What the first line names for editors. "
+    f"Default: ../{SCHEMA_NAME} where it is or for the default folder, else {SCHEMA_NAME}; it is written when missing.",
+)
 @click.option("--force", is_flag=True, help="Replace an existing playbook.")
 @click.option("--dry-run", is_flag=True, help="Print the playbook; write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Say as JSON what was written and from what.")
@@ -45,6 +52,7 @@ def command(
     contracts_path: Path | None,
     model_cache: Path | None,
     output: Path | None,
+    schema: str | None,
     force: bool,
     dry_run: bool,
     as_json: bool,
@@ -68,12 +76,15 @@ def command(
     path = output or DEFAULT_FOLDER / (playbook_stem(family, size, wanted) + SUFFIX)
     if not path.name.endswith(SUFFIX):
         raise click.UsageError(f"--output {path}: the name of a playbook ends in {SUFFIX}")
-    text = bootstrap_text(family, size, hf_repo, wanted, shape, stem=path.name.removesuffix(SUFFIX))
+    named = schema or _schema_of(path, default_folder=output is None)
+    text = bootstrap_text(family, size, hf_repo, wanted, shape, stem=path.name.removesuffix(SUFFIX), schema=named)
     click.echo(f"dimensions: {shape.source}", err=True)
     if not shape.dimensions:
         click.echo("warning: no dimensions are known, none are expected; give --config or --contracts-path", err=True)
     if not dry_run:
         _write(path, text, force=force)
+        if schema is None:
+            _write_schema(path.parent / named)
     if as_json:
         facts = {"path": None if dry_run else str(path), "source": shape.source, "dimensions": dict(shape.dimensions)}
         click.echo(json.dumps(facts | {"tier": wanted.name, "text": text}, indent=2))
@@ -81,6 +92,24 @@ def command(
         click.echo(text, nl=False)
     else:
         click.echo(f"wrote {path}; next: aprqa lock-playbooks {path.parent}")
+
+
+def _schema_of(path: Path, *, default_folder: bool) -> str:
+    """The schema as the playbook at PATH names it."""
+    is_above = (path.absolute().parent.parent / SCHEMA_NAME).is_file()
+    return f"../{SCHEMA_NAME}" if default_folder or is_above else SCHEMA_NAME
+
+
+def _write_schema(place: Path) -> None:
+    """Put the schema where editors look for it. One that is there stays: it may be the user's."""
+    from pytest_aprqa.playbooks.validation import SCHEMA_PATH
+    from pytest_aprqa.reporting.atomic_file import write_atomically
+
+    text = SCHEMA_PATH.read_text(encoding="utf-8")
+    if not place.is_file():
+        write_atomically(place, text)
+    elif place.read_text(encoding="utf-8", errors="replace") != text:
+        click.echo(f"warning: {place} is not this version's schema; delete it to have it written", err=True)
 
 
 def _shape(

@@ -128,8 +128,20 @@ def playbook_stem(family: str, size: str, tier: Tier) -> str:
     return f"{family}-{size}-{tier.name}"
 
 
-def bootstrap_text(family: str, size: str, hf_repo: str, tier: Tier, shape: Shape, *, stem: str | None = None) -> str:
-    """The playbook of HF_REPO for TIER. `stem`: its name where the file is not called by the rule."""
+def bootstrap_text(
+    family: str,
+    size: str,
+    hf_repo: str,
+    tier: Tier,
+    shape: Shape,
+    *,
+    stem: str | None = None,
+    schema: str | None = None,
+) -> str:
+    """The playbook of HF_REPO for TIER. `stem`: its name where the file is not called by the rule.
+
+    `schema`: what the first line names for editors, a path from the playbook's folder or an address.
+    """
     billions = billions_in_name(size) or billions_in_name(hf_repo)
     category = category_of(billions) if billions is not None else ""
     facts = PlaybookFacts(
@@ -154,4 +166,5 @@ def bootstrap_text(family: str, size: str, hf_repo: str, tier: Tier, shape: Shap
         assertions={} if not tier.new_speeds else {"min_throughput": float(speed), "max_p99_ms": float(p99)},
         format_validation=tier.new_speeds,
     )
-    return playbook_text(facts, ModelFacts(hf_repo, family, size.upper(), category), wishes=wishes)
+    model = ModelFacts(hf_repo, family, size.upper(), category)
+    return playbook_text(facts, model, schema=schema, wishes=wishes)

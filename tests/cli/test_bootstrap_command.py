@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pytest_aprqa.cli.main import call
+from pytest_aprqa.playbooks.validation import SCHEMA_PATH
 
 TINY = Path(__file__).resolve().parents[2] / "models" / "tiny-qwen2"
 WANTED = ["bootstrap", "qwen2", "1.5b", "--hf-repo", "Qwen/Qwen2.5-Coder-1.5B-Instruct"]
@@ -33,6 +34,50 @@ def test_the_playbook_is_written_and_valid(capsys):
     assert call(["playbook", "check", "playbooks"]) == 0
     assert capsys.readouterr() == ("1 of 1 playbooks are right\n", "")
     assert call(["lock-playbooks", "playbooks"]) == 0
+
+
+def schema_named_by(path):
+    """The file that the first line of a playbook names for editors."""
+    start = "# yaml-language-server: $schema="
+    first = path.read_text().splitlines()[0]
+    assert first.startswith(start)
+    return (path.parent / first.removeprefix(start)).resolve()
+
+
+@pytest.mark.parametrize(
+    ("output", "place"),
+    [
+        (None, "playbooks/playbook.schema.json"),
+        ("mine/x.playbook.yaml", "mine/playbook.schema.json"),
+        ("playbooks/other/x.playbook.yaml", "playbooks/playbook.schema.json"),
+    ],
+)
+def test_editors_find_the_schema_in_the_first_line(capsys, output, place):
+    if place.startswith("playbooks"):
+        assert call(WANTED) == 0
+    path = Path(output or "playbooks/models/qwen2-1.5b-mvp.playbook.yaml")
+    assert call([*WANTED, "-o", str(path), "--force"]) == 0
+    assert schema_named_by(path) == Path(place).resolve()
+    assert Path(place).read_text() == SCHEMA_PATH.read_text()
+    assert len(list(Path().rglob("*.schema.json"))) == 1
+    capsys.readouterr()
+    assert call(["playbook", "check", str(path)]) == 0
+    assert capsys.readouterr() == ("1 of 1 playbooks are right\n", "")
+
+
+def test_another_schema_is_named_and_none_is_written():
+    assert call([*WANTED, "-o", "x.playbook.yaml", "--schema", "https://example.org/s.json"]) == 0
+    assert (
+        Path("x.playbook.yaml").read_text().startswith("# yaml-language-server: $schema=https://example.org/s.json\n")
+    )
+    assert [path.name for path in Path().iterdir()] == ["x.playbook.yaml"]
+
+
+def test_a_schema_that_is_there_stays_and_is_told(capsys):
+    Path("playbook.schema.json").write_text("{}")
+    assert call([*WANTED, "-o", "x.playbook.yaml"]) == 0
+    assert "playbook.schema.json is not this version's schema" in capsys.readouterr().err
+    assert Path("playbook.schema.json").read_text() == "{}"
 
 
 def test_nothing_is_overwritten_unless_asked(capsys):

@@ -56,12 +56,14 @@ def test_an_entry_that_breaks_the_schema_is_named_and_nothing_is_written(tmp_pat
 
 @pytest.mark.parametrize("stamp", ["2026-01-31T00:00:00Z", "2026-01-31T00:00:00.123456789+00:00"])
 def test_both_spellings_of_utc_are_valid(stamp):
-    evidence_array([entry(timestamp=stamp)])
+    (one,) = json.loads(evidence_array([entry(timestamp=stamp)]))
+    assert one["timestamp"] == stamp
 
 
 @pytest.mark.parametrize("name", ["0123456789abcdef" * 2, "12345678-1234-4234-8234-123456789abc"])
 def test_both_spellings_of_an_id_are_valid(name):
-    evidence_array([entry(id=name)])
+    (one,) = json.loads(evidence_array([entry(id=name)]))
+    assert one["id"] == name
 
 
 def test_a_folder_that_is_not_there_is_one_line(tmp_path):

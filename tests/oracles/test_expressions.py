@@ -90,9 +90,12 @@ def test_results_agree_with_python(a, b, c, first, second):
 
 @given(st.text(alphabet="0123456789+-*/x().,= ^%what is", max_size=60))
 def test_any_prompt_is_read_without_error(prompt):
-    first_calculation(prompt)
+    found = first_calculation(prompt)
+    assert found is None or (found.text in prompt and found.result == evaluate(found.text))
 
 
 def test_a_long_prompt_is_read_in_linear_time():
-    first_calculation("(" * 20_000 + "1+" * 20_000 + " " * 20_000)
-    first_calculation("1 " * 50_000)
+    found = first_calculation("(" * 20_000 + "1+" * 20_000 + " " * 20_000)
+    assert found is not None
+    assert found.result == 20_000
+    assert first_calculation("1 " * 50_000) is None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy
@@ -60,7 +60,7 @@ class TorchEngine:
             model = _empty_model(opened, dtype, self.device)
             for number, name in enumerate(names):
                 progress(f"loading {name}", number, len(names))
-                _assign(model, name, _tensor(opened, name, artifact), dtype, self.device, artifact)
+                _fill(model, name, opened, dtype, self.device)
             if config.tied_embeddings:
                 model.tie_weights()
             _check_filled(model, artifact)
@@ -399,28 +399,35 @@ def _empty_model(opened: OpenArtifact, dtype: torch.dtype, device: str) -> Any:
     return model
 
 
-def _tensor(opened: OpenArtifact, name: str, artifact: Artifact) -> numpy.ndarray:
-    values: numpy.ndarray = opened.tensors.read(name)
-    config = opened.config
-    if config.rope_style == "interleaved" and (".q_proj." in name or ".k_proj." in name):
-        # The file declares that adjacent pairs rotate; transformers rotates halves. Reordering the rows of each head
-        # makes the one compute the other.
-        values = unpermute_rows(values, config.num_heads if ".q_proj." in name else config.num_kv_heads)
-    return values
-
-
-def _assign(model: Any, name: str, values: numpy.ndarray, dtype: torch.dtype, device: str, artifact: Artifact) -> None:
+def _fill(model: Any, name: str, opened: OpenArtifact, dtype: torch.dtype, device: str) -> None:
+    """Give the model one tensor of the artifact; besides the result only a piece of it is in memory."""
     module_name, _, leaf = name.rpartition(".")
     try:
         module = model.get_submodule(module_name)
         current = module._parameters[leaf]
     except (AttributeError, KeyError):
-        raise EngineLoadError(f"{artifact.path}: tensor {name} has no place in the model") from None
-    if tuple(current.shape) != values.shape:
+        raise EngineLoadError(f"{opened.file.path}: tensor {name} has no place in the model") from None
+    shape = tuple(opened.tensors.entry(name).shape)
+    if tuple(current.shape) != shape:
         raise EngineLoadError(
-            f"{artifact.path}: tensor {name}: shape {list(values.shape)}, the model needs {list(current.shape)}"
+            f"{opened.file.path}: tensor {name}: shape {list(shape)}, the model needs {list(current.shape)}"
         )
-    tensor = torch.from_numpy(numpy.ascontiguousarray(values)).to(device=device, dtype=dtype)
-    if tensor.data_ptr() == values.__array_interface__["data"][0]:
-        tensor = tensor.clone()  # never keep a view into the mapped file
+    tensor = torch.empty(shape, dtype=dtype, device=device)
+    flat, at = tensor.view(-1), 0
+    for values in _pieces(opened, name):
+        flat[at : at + values.size] = torch.from_numpy(values)
+        at += values.size
     module._parameters[leaf] = torch.nn.Parameter(tensor, requires_grad=False)
+
+
+def _pieces(opened: OpenArtifact, name: str) -> Iterator[numpy.ndarray]:
+    """Flat float32 values of one tensor as the model computes with them."""
+    config = opened.config
+    if config.rope_style == "interleaved" and (".q_proj." in name or ".k_proj." in name):
+        # The file declares that adjacent pairs rotate; transformers rotates halves. Reordering the rows of each head
+        # makes the one compute the other.
+        values: numpy.ndarray = opened.tensors.read(name)
+        heads = config.num_heads if ".q_proj." in name else config.num_kv_heads
+        yield numpy.ascontiguousarray(unpermute_rows(values, heads)).reshape(-1)
+    else:
+        yield from opened.tensors.chunks(name)

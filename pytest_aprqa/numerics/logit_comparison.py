@@ -11,10 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from pytest_aprqa.numerics.row_divergence import RowDivergence, joined, row_divergence, rows_of_a_piece
+from pytest_aprqa.numerics import row_divergence as rows_of_logits
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from numpy.typing import NDArray
+
+    from pytest_aprqa.numerics.row_divergence import RowDivergence
 
 SMALLEST_DECADE, LARGEST_DECADE = -8, 1  # of the histogram: below is rounding of float32 logits, above is anything
 
@@ -94,7 +98,7 @@ def compare_logits(
     Positions with a logit that is not finite count as not finite, nothing else.
     """
     result = LogitDistance(disagreements=[])
-    count = threads or os.cpu_count() or 1
+    count, logits = threads or os.cpu_count() or 1, 0
     with ThreadPoolExecutor(count) as pool:
         for number, (ids, reference, found) in enumerate(triples):
             rows = len(ids) - first
@@ -105,17 +109,27 @@ def compare_logits(
             if len(reference):
                 following = [*ids[first + 1 : first + 1 + len(reference)], -1][: len(reference)]
                 targets = numpy.asarray(following, numpy.int64)
-                _add(result, number, first, _divergence(pool, reference, found, targets))
+                logits += reference.size
+                compiled = rows_of_logits.compiled_loops() if logits >= rows_of_logits.WORTH_COMPILING else None
+                _add(result, number, first, _divergence(pool, reference, found, targets, compiled))
     return result
 
 
 def _divergence(
-    pool: ThreadPoolExecutor, reference: NDArray[Any], found: NDArray[Any], targets: NDArray[numpy.int64]
+    pool: ThreadPoolExecutor,
+    reference: NDArray[Any],
+    found: NDArray[Any],
+    targets: NDArray[numpy.int64],
+    compiled: ModuleType | None,
 ) -> RowDivergence:
     """Of all rows, in pieces that stay in a core's cache, on the threads of the pool."""
-    step = rows_of_a_piece(reference.shape[1])
+    step = rows_of_logits.rows_of_a_piece(reference.shape[1], compiled)
     pieces = [slice(at, at + step) for at in range(0, len(reference), step)]
-    return joined(pool.map(lambda piece: row_divergence(reference[piece], found[piece], targets[piece]), pieces))
+
+    def one(piece: slice) -> RowDivergence:
+        return rows_of_logits.row_divergence(reference[piece], found[piece], targets[piece], compiled)
+
+    return rows_of_logits.joined(pool.map(one, pieces))
 
 
 def _add(result: LogitDistance, number: int, first: int, rows: RowDivergence) -> None:

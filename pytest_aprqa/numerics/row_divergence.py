@@ -9,6 +9,9 @@ import math
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
 
 PIECE = 1 << 16  # logits of one model at once: with two buffers 1 MiB, a usual second cache
 WIDE_UP_TO = 1 << 14  # vocabulary computed in float64: few terms average nothing out, and cost little
+COMPILED_PIECE = 1 << 20  # the compiled loops need no buffers: larger pieces save calls
+WORTH_COMPILING = 1 << 25  # logits from which loading (the first time: compiling) the compiled loops pays
 SUMMED = 1 << 10  # values that are summed in float32 before float64 takes over
 _BUFFERS = threading.local()
 
@@ -37,9 +42,18 @@ class RowDivergence:
     losses: NDArray[numpy.float64]
 
 
-def rows_of_a_piece(vocabulary: int) -> int:
+def rows_of_a_piece(vocabulary: int, compiled: ModuleType | None = None) -> int:
     """Rows to hand to `row_divergence` at once."""
-    return max(1, PIECE // max(vocabulary, 1))
+    return max(1, (PIECE if compiled is None else COMPILED_PIECE) // max(vocabulary, 1))
+
+
+@cache
+def compiled_loops() -> ModuleType | None:
+    """The compiled loops, where numba is installed (extra `fast`)."""
+    try:
+        return import_module("pytest_aprqa.numerics.compiled_divergence")
+    except ImportError:
+        return None
 
 
 def joined(pieces: Iterable[RowDivergence]) -> RowDivergence:
@@ -51,33 +65,46 @@ def joined(pieces: Iterable[RowDivergence]) -> RowDivergence:
     )
 
 
-def row_divergence(a: NDArray[Any], b: NDArray[Any], targets: NDArray[numpy.int64]) -> RowDivergence:
+def row_divergence(
+    a: NDArray[Any], b: NDArray[Any], targets: NDArray[numpy.int64], compiled: ModuleType | None = None
+) -> RowDivergence:
     """Rows of the reference A and of B, float32 [rows, vocabulary]; `targets`: the next id, -1 for none.
 
     KL(p || q) = sum(p (x - y)) - log sum(exp x) + log sum(exp y), with x and y the logits less their largest.
+    `compiled`: `compiled_loops()`, for large vocabularies; the figures are the same.
     """
     index = numpy.arange(len(a))
     best = numpy.stack([a.argmax(axis=1), b.argmax(axis=1)], axis=1)
     most_a, most_b = a[index, best[:, 0]], b[index, best[:, 1]]
-    x, y, difference = _buffers(a.shape)
     with numpy.errstate(all="ignore"):  # of what is not finite; those rows are looked at again below
-        numpy.subtract(a, most_a[:, None], out=x, dtype=x.dtype)
-        numpy.subtract(b, most_b[:, None], out=y, dtype=y.dtype)
-        numpy.subtract(x, y, out=difference)
-        numpy.exp(x, out=x)
-        numpy.exp(y, out=y)
-        sum_a, sum_b, weighted = _sums(x), _sums(y), _sums(x, difference)
+        if compiled is not None and a.shape[1] > WIDE_UP_TO:
+            sum_a, sum_b, weighted = compiled.sums(a, b, most_a, most_b)
+        else:
+            sum_a, sum_b, weighted = _sums_of_exponentials(a, b, most_a, most_b)
         log_a, log_b = numpy.log(sum_a), numpy.log(sum_b)
         divergence = numpy.maximum(weighted / sum_a - log_a + log_b, 0.0)
-    predicts = targets >= 0
-    at = numpy.where(predicts, targets, 0)
-    losses = numpy.stack([log_a - _above(a, at, most_a), log_b - _above(b, at, most_b)], axis=1)
+        predicts = targets >= 0
+        at = numpy.where(predicts, targets, 0)
+        losses = numpy.stack([log_a - _above(a, at, most_a), log_b - _above(b, at, most_b)], axis=1)
     margin = -_above(a, best[:, 1], most_a)
     finite = numpy.isfinite(divergence)
     result = RowDivergence(a.shape[1], finite, divergence, best, margin, predicts, losses)
     for row in numpy.flatnonzero(~finite).tolist():
         _wide(result, row, a[row], b[row], int(at[row]))
     return result
+
+
+def _sums_of_exponentials(
+    a: NDArray[Any], b: NDArray[Any], most_a: NDArray[Any], most_b: NDArray[Any]
+) -> tuple[NDArray[numpy.float64], ...]:
+    """By row: sum(e^x), sum(e^y) and sum(e^x (x - y))."""
+    x, y, difference = _buffers(a.shape)
+    numpy.subtract(a, most_a[:, None], out=x, dtype=x.dtype)
+    numpy.subtract(b, most_b[:, None], out=y, dtype=y.dtype)
+    numpy.subtract(x, y, out=difference)
+    numpy.exp(x, out=x)
+    numpy.exp(y, out=y)
+    return _sums(x), _sums(y), _sums(x, difference)
 
 
 def _above(values: NDArray[Any], at: NDArray[numpy.int64], most: NDArray[Any]) -> NDArray[numpy.float64]:

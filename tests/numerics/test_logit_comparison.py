@@ -6,8 +6,19 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from pytest_aprqa.numerics import row_divergence
 from pytest_aprqa.numerics.behaviour_limits import behaviour_limits
 from pytest_aprqa.numerics.logit_comparison import LARGEST_DECADE, SMALLEST_DECADE, compare_logits
+
+
+@pytest.fixture(params=["numpy", "compiled"], autouse=True)
+def path(request, monkeypatch):
+    """Both ways to the same figures; the compiled one from the first logit of a large vocabulary on."""
+    if request.param == "compiled":
+        pytest.importorskip("numba", reason="numba is not installed: pip install pytest-aprqa[fast]")
+        monkeypatch.setattr(row_divergence, "WORTH_COMPILING", 1)
+    else:
+        monkeypatch.setattr(row_divergence, "compiled_loops", lambda: None)
 
 
 def logits(tokens, vocabulary, seed, scale=3.0):
@@ -78,16 +89,36 @@ def test_the_counted_rows_only_are_those_rows_of_the_whole():
     assert half.mean_kld == pytest.approx(compare_logits([(ids[32:63], a[32:63], b[32:63])]).mean_kld)
 
 
-def test_finite_logits_beyond_what_float32_can_subtract_are_compared():
-    a = np.array([[3e38, -3e38, 0.0], [1.0, 2.0, 3.0]], np.float32)
+@pytest.mark.parametrize("vocabulary", [3, 16_384, 16_385])
+def test_finite_logits_beyond_what_float32_can_subtract_are_compared(vocabulary):
+    a = np.zeros((2, vocabulary), np.float32)
+    a[:, :3] = [[3e38, -3e38, 0.0], [1.0, 2.0, 3.0]]
     distance = compare_logits([([0, 1], a, a)])
     assert (distance.not_finite, distance.tokens, distance.mean_kld) == (0, 2, 0)
 
 
+@pytest.mark.parametrize("vocabulary", [3000, 17_000])
+def test_what_float32_can_tell_from_no_chance_weighs_nothing(vocabulary):
+    """Logits that are impossible for both models may be any distance apart."""
+    a, b = logits(2, vocabulary, 17), logits(2, vocabulary, 17)
+    a[:, 7], b[:, 7] = -1e30, -2e37
+    assert compare_logits([([0, 1], a, b)]).mean_kld == 0
+
+
+@pytest.mark.parametrize("lowest", [-80.0, -86.9, -87.1, -103.0, -1000.0])
+def test_exponentials_at_the_end_of_float32_are_those_of_float64(lowest):
+    a = np.full((1, 20_000), lowest, np.float32)
+    b = a + np.float32(30)
+    a[0, 5] = b[0, 5] = 0
+    q = softmax(b)[0, 5]
+    assert compare_logits([([0], a, b)]).mean_kld == pytest.approx(-math.log(q), abs=5e-8)
+
+
+@pytest.mark.parametrize("vocabulary", [3000, 17_000])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("side", [0, 1, 2])
-def test_one_logit_that_is_not_finite_is_seen_on_either_side(value, side):
-    a, b = logits(4, 3000, 13), logits(4, 3000, 13)
+def test_one_logit_that_is_not_finite_is_seen_on_either_side(value, side, vocabulary):
+    a, b = logits(4, vocabulary, 13), logits(4, vocabulary, 13)
     for one in (a, b)[: side + 1] if side < 2 else (b,):
         one[2, 2999] = value
     distance = compare_logits([([0] * 4, a, b)])

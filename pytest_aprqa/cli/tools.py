@@ -28,7 +28,7 @@ def command(
     apr_binary: str,
     as_json: bool,
 ) -> None:
-    """Run inspect, validate, check, bench, trace and profile of `apr` on MODEL_PATH and judge what they print.
+    """Run inspect, validate, check, bench, trace, profile, qa and rosetta of `apr` on MODEL_PATH, judge what they say.
 
     Writes OUTPUT/tool_tests.json. Exit codes: 0 all passed, 1 one failed or none ran, 2 wrong use.
     Example: aprqa tools model.apr --no-gpu

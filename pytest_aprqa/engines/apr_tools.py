@@ -2,96 +2,47 @@
 
 from __future__ import annotations
 
+import re
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pytest_aprqa.engines.apr_exit_codes import ABSENT_FEATURE, problem_of, tail
 from pytest_aprqa.engines.apr_output import json_of, parse_text_run, speed_of
 from pytest_aprqa.engines.apr_program import AprProgram
+from pytest_aprqa.engines.apr_rosetta_tools import QUALITY_TOOLS
 from pytest_aprqa.engines.apr_server import AprServer
+from pytest_aprqa.engines.apr_tool import LIMIT_S, STDERR_KEPT, Given, Tool, ToolResult, run_tool
 from pytest_aprqa.engines.errors import EngineError
-from pytest_aprqa.engines.process import Finished, run_program
+from pytest_aprqa.engines.process import Finished
 
+Judge = Callable[[Finished, Given], str | None]
 PROMPT = "What is 2+2?"
 TOKENS = "8"
-LIMIT_S = 120.0
 SLOWEST_TOKENS_PER_SECOND = 1.0
 SLOWEST_P99_MS = 10_000
 IMPOSSIBLE_TOKENS_PER_SECOND = 1_000_000
-TIMED_OUT, NOT_AVAILABLE = -1, -2
-STDERR_KEPT = 2000  # characters
-
-
-@dataclass(frozen=True, slots=True)
-class ToolResult:
-    """One tool. `passed` None: not available in this build. `reason` says why it did not pass, in one line."""
-
-    tool: str
-    gate_id: str
-    passed: bool | None
-    exit_code: int
-    duration_ms: int
-    reason: str
-    stderr: str
-
-
-@dataclass(frozen=True, slots=True)
-class Tool:
-    """`argv` after the program, `judge` gives the reason why an output does not pass, or None.
-
-    `must_fail`: the tool passes when the program refuses, whatever its status.
-    """
-
-    name: str
-    gate_id: str
-    argv: Callable[[str, Sequence[str]], list[str]]
-    judge: Callable[[str], str | None]
-    must_fail: bool = False
 
 
 def run_tools(
-    program: AprProgram, model: Path, *, no_gpu: bool, serve: bool, progress: Callable[[str], None] = lambda name: None
+    program: AprProgram,
+    model: Path,
+    *,
+    no_gpu: bool,
+    serve: bool,
+    source: Path | None = None,
+    progress: Callable[[str], None] = lambda name: None,
 ) -> Iterator[ToolResult]:
-    """Each tool in turn, with its own process and time limit."""
-    device = ["--no-gpu"] if no_gpu else []
+    """Each tool in turn, with its own process and time limit. SOURCE: the weights that the file was made of."""
+    device = ("--no-gpu",) if no_gpu else ()
     for tool in TOOLS:
         progress(tool.name)
-        yield _run(program, tool, str(model), device)
+        with tempfile.TemporaryDirectory(prefix="aprqa-tool-") as folder:
+            yield run_tool(program, tool, Given(model, device, source, Path(folder)))
     if serve:
         progress("serve-lifecycle")
         yield _serve(program, model, "cpu" if no_gpu or not program.cuda else "gpu")
-
-
-def _run(program: AprProgram, tool: Tool, model: str, device: Sequence[str]) -> ToolResult:
-    started = time.monotonic()
-    try:
-        done = run_program([str(program.path), *tool.argv(model, device)], limit_s=LIMIT_S)
-    except TimeoutError:
-        spent = round((time.monotonic() - started) * 1000)
-        return ToolResult(tool.name, tool.gate_id, False, TIMED_OUT, spent, f"no end within {LIMIT_S:.0f} s", "")
-    passed, reason = _judged(tool, done)
-    code = NOT_AVAILABLE if passed is None else done.status
-    return ToolResult(
-        tool.name, tool.gate_id, passed, code, round(done.seconds * 1000), reason, tail(done)[-STDERR_KEPT:]
-    )
-
-
-def _judged(tool: Tool, done: Finished) -> tuple[bool | None, str]:
-    if done.status in ABSENT_FEATURE:
-        return None, done.last_words
-    problem = problem_of(done, tool.name)
-    try:
-        reason = tool.judge(done.stdout)
-    except EngineError as error:
-        reason = str(error)
-    if tool.must_fail:
-        crashed = done.status < 0 or done.status == 101
-        refused = (problem is not None or reason is not None) and not crashed
-        return refused, "" if refused else f"{tool.name}: the program crashed or was content"
-    return problem is None and reason is None, str(problem or reason or "")
 
 
 def _serve(program: AprProgram, model: Path, backend: str) -> ToolResult:
@@ -139,13 +90,13 @@ def _listens(port: int) -> bool:
 # -- what each tool must print -----------------------------------------------------------------------------------------
 
 
-def _inspect(stdout: str) -> str | None:
-    count = json_of(stdout).get("tensor_count")
+def _inspect(done: Finished, given: Given) -> str | None:
+    count = json_of(done.stdout).get("tensor_count")
     return None if isinstance(count, int) and count > 0 else f"tensor_count: found {count}, limit at least 1"
 
 
-def _inspect_verified(stdout: str) -> str | None:
-    fields = json_of(stdout)
+def _inspect_verified(done: Finished, given: Given) -> str | None:
+    fields = json_of(done.stdout)
     metadata = fields.get("metadata") if isinstance(fields.get("metadata"), dict) else {}
     assert isinstance(metadata, dict)
     for names in (("num_heads",), ("num_kv_heads",), ("hidden_size",)):
@@ -155,8 +106,8 @@ def _inspect_verified(stdout: str) -> str | None:
     return None
 
 
-def _validate(stdout: str) -> str | None:
-    fields = json_of(stdout)
+def _validate(done: Finished, given: Given) -> str | None:
+    fields = json_of(done.stdout)
     checks = fields.get("checks")
     if isinstance(checks, list):
         failed = [c.get("name") for c in checks if isinstance(c, dict) and c.get("status") == "FAIL"]
@@ -167,8 +118,8 @@ def _validate(stdout: str) -> str | None:
     return None if failures == 0 else f"failed_tensors: found {failures}, limit 0"
 
 
-def _check(stdout: str) -> str | None:
-    fields = json_of(stdout)
+def _check(done: Finished, given: Given) -> str | None:
+    fields = json_of(done.stdout)
     stages = [s for s in fields.get("stages") or [] if isinstance(s, dict)]
     failed = [str(stage.get("name")) for stage in stages if stage.get("status") != "PASS"]
     if not stages:
@@ -176,39 +127,48 @@ def _check(stdout: str) -> str | None:
     return f"stages that do not pass: {', '.join(failed[:3])}" if failed or not fields.get("all_passed", True) else None
 
 
-def _passed_with_speed(stdout: str) -> str | None:
-    fields = json_of(stdout)
+def _profiled(done: Finished, given: Given) -> str | None:
+    """Passed, with a speed, of tokens that the model has: the release times fixed ids, whatever the vocabulary."""
+    outside = re.search(r"token_id (\d+) OOB", done.stderr)
+    if outside is not None:
+        return f"token id {outside[1]} is outside the vocabulary: what was timed is no token of this model"
+    return _passed_with_speed(done, given)
+
+
+def _passed_with_speed(done: Finished, given: Given) -> str | None:
+    fields = json_of(done.stdout)
     if fields.get("passed") is not True:
         return f"passed: found {fields.get('passed')}"
-    return _speed(stdout)
+    return _speed(done, given)
 
 
-def _speed(stdout: str) -> str | None:
-    speed = speed_of(json_of(stdout))
+def _speed(done: Finished, given: Given) -> str | None:
+    speed = speed_of(json_of(done.stdout))
     return None if speed is not None and speed > 0 else f"speed: found {speed}, a positive number is needed"
 
 
-def _text(stdout: str) -> str | None:
-    return None if parse_text_run(stdout).strip() else "the answer is empty"
+def _text(done: Finished, given: Given) -> str | None:
+    return None if parse_text_run(done.stdout).strip() else "the answer is empty"
 
 
 def _trace(level: str) -> Tool:
-    def argv(model: str, device: Sequence[str]) -> list[str]:
-        return ["run", model, "-p", PROMPT, "--max-tokens", TOKENS, *device, "--trace", "--trace-level", level]
+    def argv(given: Given) -> list[str]:
+        argv = ["run", str(given.model), "-p", PROMPT, "--max-tokens", TOKENS, *given.device]
+        return [*argv, "--trace", "--trace-level", level]
 
     return Tool(f"trace-{level}", f"F-TRACE_{level.upper()}-001", argv, _text)
 
 
-def _profile_ci(name: str, gate: str, *assertion: str, must_fail: bool = False) -> Tool:
-    def argv(model: str, device: Sequence[str]) -> list[str]:
-        return ["profile", model, "--ci", "--warmup", "1", "--measure", "2", "--json", *assertion]
+def _profile_ci(name: str, gate: str, *assertion: str, must_fail: str = "") -> Tool:
+    def argv(given: Given) -> list[str]:
+        return ["profile", str(given.model), "--ci", "--warmup", "1", "--measure", "2", "--json", *assertion]
 
-    return Tool(name, gate, argv, _passed_with_speed, must_fail)
+    return Tool(name, gate, argv, _passed_with_speed if must_fail else _profiled, must_fail)
 
 
-def _plain(*words: str, judge: Callable[[str], str | None], name: str, gate: str, device: bool = False) -> Tool:
-    def argv(model: str, where: Sequence[str]) -> list[str]:
-        return [words[0], model, *words[1:], *(where if device else ())]
+def _plain(*words: str, judge: Judge, name: str, gate: str, device: bool = False) -> Tool:
+    def argv(given: Given) -> list[str]:
+        return [words[0], str(given.model), *words[1:], *(given.device if device else ())]
 
     return Tool(name, gate, argv, judge)
 
@@ -227,9 +187,10 @@ TOOLS: tuple[Tool, ...] = (
     _profile_ci("profile-ci", "F-PROFILE-006", "--assert-throughput", f"{SLOWEST_TOKENS_PER_SECOND:g}"),
     _profile_ci(
         "profile-ci-assertion", "F-PROFILE-007", "--assert-throughput", str(IMPOSSIBLE_TOKENS_PER_SECOND),
-        must_fail=True,
+        must_fail="a speed that no machine reaches was asserted",
     ),
     _profile_ci("profile-ci-p99", "F-PROFILE-008", "--assert-p99", str(SLOWEST_P99_MS)),
+    *QUALITY_TOOLS,
 )  # fmt: skip
 
 

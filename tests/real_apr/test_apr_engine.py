@@ -182,11 +182,30 @@ def test_server_that_is_killed_is_a_crash(load: Callable, apr_file: Callable) ->
         raise crash
 
 
-def test_tools_pass_on_a_file_that_we_made(hf_folders: dict[str, Path], tmp_path: Path) -> None:
-    """In float32: `check` of 0.72.3 does not read BF16."""
-    from pytest_aprqa.engines.apr_tools import run_tools
+#: what release 0.72.3 gets wrong over any small model, tool by tool
+KNOWN_OF_TOOLS = {
+    "profile-ci": "token id 15043 is outside the vocabulary",
+    "profile-ci-p99": "token id 15043 is outside the vocabulary",
+    "qa": "golden_output",
+    "rosetta-convert": "quantised without being asked",
+    "rosetta-fingerprint": "nothing was computed",
+    "rosetta-validate-stats-control": "passes as the same model",
+    "rosetta-diff-tensors": "TENSOR COUNT MISMATCH",  # a tied head, which an APR file stores once more
+    "rosetta-compare-inference": "Failed to run realizar",
+}
+
+
+def test_tools_pass_on_a_file_that_we_made_or_are_known_to_be_wrong(
+    hf_folders: dict[str, Path], tmp_path: Path
+) -> None:
+    """In float32: `check` of 0.72.3 does not read BF16. A narrow model keeps F32 where the release would take Q4_K."""
+    from pytest_aprqa.engines.apr_tools import TOOLS, run_tools
 
     file = derive(hf_folders["qwen2"], "apr", cache=tmp_path, dtype="f32")
-    results = list(run_tools(probe(Path(str(PROGRAM))), file.path, no_gpu=True, serve=True))
-    assert len(results) == 14
-    assert {result.tool: result.reason for result in results if not result.passed} == {}
+    source = hf_folders["qwen2"] / "model.safetensors"
+    results = list(run_tools(probe(Path(str(PROGRAM))), file.path, no_gpu=True, serve=True, source=source))
+    assert len(results) == len(TOOLS) + 1
+    failed = {result.tool: result.reason for result in results if not result.passed}
+    assert set(failed) <= set(KNOWN_OF_TOOLS), failed
+    assert {tool for tool, reason in failed.items() if KNOWN_OF_TOOLS[tool] not in reason} == set(), failed
+    assert {"rosetta-fingerprint", "rosetta-validate-stats-control", "qa"} <= set(failed)

@@ -47,6 +47,7 @@ def facts_of(opened: TensorFile) -> dict[str, Any]:
     from pytest_aprqa.models.artifact import OpenArtifact
 
     artifact = OpenArtifact(opened)
+    card, card_problem = _declared(lambda: _card_fields(artifact))
     configuration, configuration_problem = _declared(lambda: dataclasses.asdict(artifact.config))
     tokenizer, tokenizer_problem = _declared(lambda: _tokenizer_facts(artifact))
     return {
@@ -63,6 +64,8 @@ def facts_of(opened: TensorFile) -> dict[str, Any]:
         "config_problem": configuration_problem,
         "tokenizer": tokenizer,
         "tokenizer_problem": tokenizer_problem,
+        "card": card,
+        "card_problem": card_problem,
     }
 
 
@@ -78,6 +81,13 @@ def _declared(read: Callable[[], dict[str, Any]]) -> tuple[dict[str, Any] | None
         return read(), None
     except (ValueError, OSError, KeyError) as error:
         return None, str(error)
+
+
+def _card_fields(artifact: OpenArtifact) -> dict[str, Any]:
+    """The front matter of the model card of a folder; a single file in another format has none of its own."""
+    from pytest_aprqa.model_card import read_model_card
+
+    return read_model_card(artifact.folder).fields if artifact.format == "safetensors" else {}
 
 
 def _tokenizer_facts(artifact: OpenArtifact) -> dict[str, Any]:
@@ -109,7 +119,7 @@ def _show(facts: dict[str, Any]) -> None:
         line(f"  {name}", f"{row['tensors']} tensors, {row['values']:,} values, {_bytes(row['bytes'])}")
     for warning in facts["warnings"]:
         line("warning", warning)
-    for part in ("config", "tokenizer"):
+    for part in ("config", "tokenizer", "card"):
         if facts[part] is None:
             line(part, f"cannot be read: {facts[f'{part}_problem']}")
             continue

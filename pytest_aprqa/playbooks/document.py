@@ -73,7 +73,11 @@ def load_yaml(path: Path) -> Document:
 
     `no`, `12:30:45` and `2026-01-31` stay text, `1e-5` is a number (YAML 1.1 has it the other way round).
     """
-    content = _read(path)
+    return parse_yaml(path, _read(path))
+
+
+def parse_yaml(path: Path, content: bytes) -> Document:
+    """As `load_yaml`, of bytes that were read from PATH already."""
     return Document(path, *_parse(path, content))
 
 

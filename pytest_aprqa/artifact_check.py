@@ -227,7 +227,7 @@ def _write_playbook(folder: Path, name: str, artifact: Path, prompts: Sequence[s
             "local_path": str(_named_by_format(folder, name, artifact, format_name)),
             "formats": [format_name],
             "quantizations": ["declared"],
-            "size_category": "tiny",
+            "size_category": "auto",
         },
         "test_matrix": {
             "modalities": ["run"],

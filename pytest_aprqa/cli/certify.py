@@ -68,7 +68,9 @@ class Certification:
 @click.option("--apr-binary", metavar="PROGRAM", help="The `apr` program that runs APR artifacts.")
 @click.option("--auto-ticket", is_flag=True, help="Write tickets of the failures to OUTPUT/SHORT-NAME/tickets.")
 @click.option("--ticket-repo", metavar="OWNER/REPOSITORY", default="OWNER/REPOSITORY", help="Where they belong.")
-@click.option("--workers", type=click.IntRange(min=0), default=0, help="pytest-xdist workers of each run.")
+@click.option(
+    "--workers", type=click.IntRange(min=0), default=0, help="pytest-xdist workers of each run, as far as they fit."
+)
 @click.option("--timeout", type=click.IntRange(min=1), help="Limit of one scenario in ms.")
 @click.option("--no-gpu", is_flag=True, help="Leave the gpu cells out.")
 @click.option("--failure-policy", help="stop-on-first, stop-on-p0, collect-all or fail-fast; default: the playbook's.")
@@ -203,6 +205,7 @@ def _run(result: Certification, tier: Tier, registry: Path, folder: Path, say: A
     from pytest_aprqa.cli.progress_bar import working
     from pytest_aprqa.cli.run import arguments_for_pytest, captured_pytest
 
+    workers = _fitting_workers(result, options["workers"], say)
     extra = ["--tier", tier.name, "--evidence-dir", str(folder), "-q", "--tb=no", "-p", "no:cacheprovider"]
     for name, value in (
         ("--model-cache", options["model_cache"]),
@@ -210,7 +213,7 @@ def _run(result: Certification, tier: Tier, registry: Path, folder: Path, say: A
         ("--apr-binary", options["apr_binary"]),
         ("--scenario-timeout", options["timeout"]),
         ("--failure-policy", options["failure_policy"]),
-        ("-n", options["workers"] or None),
+        ("-n", workers or None),
     ):
         if value is not None:
             extra += [name, str(value)]
@@ -227,6 +230,25 @@ def _run(result: Certification, tier: Tier, registry: Path, folder: Path, say: A
     _record(result, tier, registry, folder, say)
     if options["auto_ticket"]:
         _write_tickets(folder, options["ticket_repo"], say)
+
+
+def _fitting_workers(result: Certification, requested: int, say: Any) -> int:
+    """No more workers than fit beside each other for a model of the playbook's size category."""
+    from pytest_aprqa.playbooks.errors import PlaybookError
+    from pytest_aprqa.playbooks.loading import load_playbook
+    from pytest_aprqa.playbooks.size_categories import capped_workers
+
+    if requested < 2:
+        return requested
+    try:
+        category = load_playbook(Path(str(result.playbook))).model.size_category
+    except PlaybookError:
+        return requested  # the run says what is wrong with it
+    allowed = capped_workers(category, requested)
+    if allowed < requested:
+        size = f"Model size {category.title()}" if category else "A model of unknown size (model.size_category)"
+        say(f"  [RESOURCE] {size} caps workers at {allowed} (requested {requested})", fg="yellow")
+    return allowed
 
 
 def _write_tickets(folder: Path, repo: str, say: Any) -> None:

@@ -26,7 +26,7 @@ from pytest_aprqa.playbooks.playbook import (
     Playbook,
 )
 from pytest_aprqa.playbooks.policies import FailurePolicy
-from pytest_aprqa.playbooks.size_categories import category_from_name
+from pytest_aprqa.playbooks.size_categories import billions_in_name, category_from_name, fits, fitting, range_text
 from pytest_aprqa.playbooks.skips import declared_skips
 from pytest_aprqa.playbooks.tiers import declared_tier
 from pytest_aprqa.playbooks.validation import check
@@ -105,18 +105,35 @@ def _model(document: Document, section: dict[str, Any]) -> ModelSection:
             advice="each key-value head serves the same number of heads: correct one of the two",
         )
     repo = section["hf_repo"]
-    category = section.get("size_category", "auto")
     local_path = section.get("local_path")
     return ModelSection(
         hf_repo=repo,
         local_path=None if local_path is None else _beside(document, local_path),
         formats=tuple(section.get("formats", DEFAULT_FORMATS)),
         quantizations=tuple(section.get("quantizations", DEFAULT_QUANTIZATIONS)),
-        size_category=category_from_name(repo.partition("/")[2]) if category == "auto" else category,
+        size_category=_size_category(document, section),
+        states_size=section.get("size_category", "auto") != "auto",
         family=section.get("family"),
         size_variant=section.get("size_variant"),
         expected=expected,
     )
+
+
+def _size_category(document: Document, section: dict[str, Any]) -> str | None:
+    """What the playbook states, which the size in the repository's name must allow; else what the name tells."""
+    name = section["hf_repo"].partition("/")[2]
+    stated = section.get("size_category", "auto")
+    if stated == "auto":
+        return category_from_name(name)
+    billions = billions_in_name(name)
+    if billions is not None and not fits(stated, billions):
+        raise document.error(
+            ("model", "size_category"),
+            f"is {range_text(stated)}, and {name} has {billions:g} billion by its name",
+            found=f"'{stated}'",
+            advice=f"write {' or '.join(fitting(billions))}, or auto",
+        )
+    return str(stated)
 
 
 def _published(document: Document, section: dict[str, Any], given: dict[str, int]) -> dict[str, int]:

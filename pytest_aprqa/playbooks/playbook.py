@@ -34,6 +34,7 @@ class ModelSection:
     family: str | None
     size_variant: str | None
     expected: Mapping[str, int]
+    states_size: bool = False  # size_category is the playbook's own word, not derived: the model is held to it
 
     @property
     def organisation(self) -> str:

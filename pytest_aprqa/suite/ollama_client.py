@@ -46,6 +46,7 @@ class OllamaClient:
         import httpx
 
         self.url = _url(os.environ.get(ADDRESS) or DEFAULT_ADDRESS)
+        self.stored_types: dict[str, str] = {}
         self._http = httpx.Client(base_url=self.url, timeout=timeout_s, verify=self.url.startswith("https:"))
 
     def __enter__(self) -> Self:
@@ -57,7 +58,10 @@ class OllamaClient:
         self._http.close()
 
     def tags(self) -> list[str]:
-        """Names of the models that the server has. OllamaUnavailable where nobody answers."""
+        """Names of the models that the server has; `stored_types` has their types where the server tells them.
+
+        OllamaUnavailable where nobody answers.
+        """
         import httpx
 
         try:
@@ -71,6 +75,10 @@ class OllamaClient:
             isinstance(m, dict) and isinstance(m.get("name"), str) for m in models
         ):
             raise OllamaError(f"GET /api/tags: no list of models: {answer.text[:100]}")
+        for model in models:
+            details = model.get("details")
+            if isinstance(details, dict) and isinstance(level := details.get("quantization_level"), str) and level:
+                self.stored_types[model["name"]] = level.lower()
         return [str(model["name"]) for model in models]
 
     def generate(self, model: str, prompt: str, *, temperature: float, tokens: int, raw: bool) -> OllamaAnswer:

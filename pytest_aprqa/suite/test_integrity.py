@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import pytest
@@ -35,11 +36,11 @@ def test_configuration_matches_tensors(artifact: OpenArtifact, observe: Observe)
 def test_configuration_is_the_expected_one(
     declared_artifact: OpenArtifact, playbook: Playbook, observe: Observe
 ) -> None:
-    """Dimensions are those that the playbook expects of this model."""
+    """Dimensions are those that the playbook expects of this model, and so many parameters as its size says."""
     artifact = declared_artifact
     expected = playbook.model.expected
-    if not expected:
-        pytest.skip("the playbook expects no dimensions (model.expected_*)")
+    if not expected and not playbook.model.states_size:
+        pytest.skip("the playbook expects no dimensions (model.expected_*) and states no size (model.size_category)")
     found = {
         "hidden_dim": artifact.config.hidden_size,
         "num_layers": artifact.config.num_layers,
@@ -54,7 +55,25 @@ def test_configuration_is_the_expected_one(
         observe(name, found[name], limit=value, passed=found[name] == value)
         if found[name] != value:
             problems.append(f"{name} mismatch: expected {value}, got {found[name]}")
+    problems += _size_problems(artifact, playbook, observe)
     assert not problems, f"{artifact.file.path.name}: {listed(problems)}"
+
+
+def _size_problems(artifact: OpenArtifact, playbook: Playbook, observe: Observe) -> list[str]:
+    """The parameters of the file, counted, against the size category that the playbook states."""
+    from pytest_aprqa.models.families import HEAD
+    from pytest_aprqa.playbooks.size_categories import COUNT_TOLERANCE, fits, range_text
+
+    category = playbook.model.size_category
+    if not playbook.model.states_size or category is None:
+        return []
+    tied = artifact.config.tied_embeddings
+    count = sum(math.prod(shape) for name, shape in _shapes(artifact).items() if not (tied and name == HEAD))
+    right = fits(category, count / 1e9, tolerance=COUNT_TOLERANCE)
+    observe("parameters", count, limit=f"{category}: {range_text(category)}", passed=right)
+    if right:
+        return []
+    return [f"size_category mismatch: {category} is {range_text(category)}, the file has {count:,} parameters"]
 
 
 @pytest.mark.gateway("G0")

@@ -122,6 +122,9 @@ def _answers(engine: LoadedEngine, playbook: Playbook) -> list[tuple[str, dict[s
         tag = block["model_tag"]
         if tag not in (names := client.tags()):
             pytest.skip(f"ollama has no model {tag} (it has {', '.join(names[:5]) or 'none'}): ollama pull {tag}")
+        stored, wanted = client.stored_types.get(tag), [name.lower() for name in block["quantizations"]]
+        if stored is not None and stored not in wanted:
+            pytest.skip(f"ollama's {tag} is {stored}, ollama_parity.quantizations names {', '.join(wanted)} only")
         return ask_once(engine, BLOCK, lambda: [_ask(engine, client, block, prompt) for prompt in block["prompts"]])
 
 

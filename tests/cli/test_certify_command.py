@@ -32,7 +32,7 @@ def playbook(name, **model):
     return {
         "name": name,
         "version": "1.0.0",
-        "model": {"formats": ["safetensors"], "size_category": "tiny"} | model,
+        "model": {"formats": ["safetensors"]} | model,
         "test_matrix": {
             "modalities": ["run"],
             "backends": ["cpu"],
@@ -112,6 +112,27 @@ def test_a_family_survives_what_is_missing_and_broken(place, capsys):
     assert row.problems() == []
     assert float(row["tps_st_cpu"]) > 0
     assert (place / "certifications" / "tiny-2m" / "evidence.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("model", "requested", "workers", "said"),
+    [
+        ({"size_category": "medium"}, 4, 2, "[RESOURCE] Model size Medium caps workers at 2 (requested 4)"),
+        ({"size_category": "medium"}, 2, 2, None),
+        ({"hf_repo": "demo/X-70B"}, 3, 1, "[RESOURCE] Model size Huge caps workers at 1 (requested 3)"),
+        ({}, 2, 1, "[RESOURCE] A model of unknown size (model.size_category) caps workers at 1 (requested 2)"),
+        ({"size_category": "tiny"}, 0, 0, None),
+    ],
+)
+def test_a_large_model_gets_no_more_workers_than_fit(tmp_path, model, requested, workers, said):
+    from pytest_aprqa.cli.certify import Certification, _fitting_workers
+
+    path = tmp_path / "x-smoke.playbook.yaml"
+    path.write_text(yaml.safe_dump(playbook("x-smoke", **{"hf_repo": "demo/X"} | model)))
+    lines = []
+    result = Certification("demo/X", playbook=str(path))
+    assert _fitting_workers(result, requested, lambda text, **_: lines.append(text.strip())) == workers
+    assert lines == ([said] if said else [])
 
 
 def test_dry_run_touches_nothing(place, capsys):

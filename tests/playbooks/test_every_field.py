@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from typing import Any
 
 import pytest
@@ -76,7 +77,10 @@ FIELDS: dict[str, tuple[dict[str, Any], Any]] = {
     "model.local_path": ({"model.local_path": "here"}, lambda p: p.model.local_path == p.path.parent / "here"),
     "model.formats": ({"model.formats": ["gguf"]}, lambda p: {s.format for s in expand(p)} == {"gguf"}),
     "model.quantizations": ({"model.quantizations": ["q8_0"]}, lambda p: p.model.quantizations == ("q8_0",)),
-    "model.size_category": ({"model.size_category": "huge"}, lambda p: p.model.size_category == "huge"),
+    "model.size_category": (
+        {"model.hf_repo": "a/b", "model.size_category": "huge"},
+        lambda p: p.model.size_category == "huge" and p.model.states_size,
+    ),
     "model.expected_hidden_dim": expected_dimension("hidden_dim", 64),
     "model.expected_num_layers": expected_dimension("num_layers", 2),
     "model.expected_num_heads": expected_dimension("num_heads", 4),
@@ -299,7 +303,7 @@ def test_a_field_has_its_effect(tmp_path, field):
 @pytest.mark.parametrize("field", sorted(set(FIELDS) - FREE))
 def test_a_wrong_value_is_an_error_with_line_and_column(tmp_path, field):
     changes, _ = FIELDS[field]
-    data = changed(changes)
+    data = copy.deepcopy(changed(changes))
     keys = [0 if key == "[]" else key for key in field.split(".")]
     place: Any = data
     for key in keys[:-1]:

@@ -101,7 +101,7 @@ class TestDefaults:
         assert load(changes).model.size_category == "small"
 
     def test_explicit_size_category_is_kept(self, load):
-        assert load({"model.size_category": "tiny"}).model.size_category == "tiny"
+        assert load({"model.hf_repo": "org/name", "model.size_category": "tiny"}).model.size_category == "tiny"
 
     def test_size_category_that_nothing_tells(self, load):
         assert load({"model.hf_repo": "org/name"}).model.size_category is None
@@ -181,7 +181,7 @@ class TestLimits:
                 ["b", "a/b/c", "a b/c", "a/..", "a/b\n", "/b", "a/", 7, REMOVE],
             ),
             ("model.expected_hidden_dim", [1, 2**31 - 1], [0, 2**31, 2.5]),
-            ("model.size_category", ["huge"], ["gigantic"]),
+            ("model.size_category", ["small"], ["gigantic"]),
             ("name", ["a", "a" * 64, "0.5b_x-y"], ["", "a" * 65, "A", "a b", "-a", "../a", "a\n", REMOVE]),
             ("version", ["0.0.0", "10.20.30"], ["1.0", "1.0.0-a", "v1.0.0", 1.0, "1.0.0\n", REMOVE]),
             ("description", ["", "x" * 500], ["x" * 501, 5]),

@@ -5,7 +5,19 @@ import pytest
 from pytest_aprqa.playbooks.errors import PlaybookError
 from pytest_aprqa.playbooks.policies import FailurePolicy
 from pytest_aprqa.playbooks.settings import resolve
-from pytest_aprqa.playbooks.size_categories import CATEGORIES, billions_in_name, category_from_name, category_of
+from pytest_aprqa.playbooks.size_categories import (
+    CATEGORIES,
+    COUNT_TOLERANCE,
+    RANGES,
+    WORKERS,
+    billions_in_name,
+    capped_workers,
+    category_from_name,
+    category_of,
+    fits,
+    fitting,
+    range_text,
+)
 from pytest_aprqa.playbooks.tiers import parse_tier, tiers
 from tests.playbooks.playbook_texts import changed, load_data
 
@@ -129,6 +141,9 @@ class TestSizeCategories:
             ("phi-4", None),
             ("Phi-4-mini-instruct", None),
             ("tiny-qwen2", None),
+            ("stablelm-2-zephyr-1_6b", 1.6),
+            ("internlm2_5-7b-chat", 7),
+            ("starcoder_7b", 7),
             ("gpt2b", None),
             ("", None),
         ],
@@ -139,3 +154,46 @@ class TestSizeCategories:
     def test_category_of_a_name(self):
         assert category_from_name("Llama-3.3-70B-Instruct") == "huge"
         assert category_from_name("phi-4") is None
+
+    @pytest.mark.parametrize("category", CATEGORIES)
+    def test_bounds_of_what_may_be_called_so(self, category):
+        low, high = RANGES[category]
+        assert fits(category, low)
+        assert low == 0 or not fits(category, low * 0.999)
+        assert high == float("inf") or (fits(category, high * 0.999) and not fits(category, high))
+        assert all(category in fitting(b) for b in (0.5, 3, 7, 20, 50, 100) if category_of(b) == category)
+
+    def test_counted_parameters_may_differ_a_little(self):
+        least = 1 - COUNT_TOLERANCE
+        assert fits("small", least, tolerance=COUNT_TOLERANCE)
+        assert not fits("small", least - 0.001, tolerance=COUNT_TOLERANCE)
+        assert fits("tiny", 1 + COUNT_TOLERANCE - 0.001, tolerance=COUNT_TOLERANCE)
+        assert not fits("tiny", 1 + COUNT_TOLERANCE, tolerance=COUNT_TOLERANCE)
+
+    def test_ranges_in_words(self):
+        assert range_text("tiny") == "less than 1 billion parameters"
+        assert range_text("medium") == "2 to 10 billion parameters"
+        assert range_text("huge") == "30 billion parameters or more"
+
+    def test_workers_that_fit(self):
+        assert (capped_workers("medium", 4), capped_workers("medium", 2), capped_workers("medium", 1)) == (2, 2, 1)
+        assert (capped_workers("tiny", 5), capped_workers("tiny", 4), capped_workers("huge", 4)) == (4, 4, 1)
+        assert (capped_workers(None, 4), capped_workers(None, 0)) == (1, 0)
+        assert set(WORKERS) == set(CATEGORIES)
+
+    @pytest.mark.parametrize(
+        ("repository", "category", "advice"),
+        [
+            ("a/b-7B", "tiny", "write medium or large, or auto"),
+            ("a/b-7B", "xlarge", "write medium or large, or auto"),
+            ("a/b-0.5B", "small", "write tiny, or auto"),
+            ("a/b-1_6b", "medium", "write small, or auto"),
+            ("a/b-70B", "xlarge", "write huge, or auto"),
+        ],
+    )
+    def test_a_size_that_the_name_contradicts_is_refused(self, tmp_path, repository, category, advice):
+        with pytest.raises(PlaybookError) as caught:
+            load_data(tmp_path, changed({"model.hf_repo": repository, "model.size_category": category}))
+        assert caught.value.line is not None
+        assert f"model.size_category: is {range_text(category)}, and {repository[2:]} has " in str(caught.value)
+        assert str(caught.value).endswith(advice)

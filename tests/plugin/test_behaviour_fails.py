@@ -82,6 +82,19 @@ def test_dimensions_other_than_the_playbooks_are_named(project):
     assert "hidden_dim mismatch: expected 255, got 256" in entry["reason"]
 
 
+@pytest.mark.parametrize("size", ["tiny", "small", "huge"])
+def test_another_size_than_the_playbook_states_is_named(project, size):
+    path = project.write_playbook(model={"hf_repo": "aprqa/x", "size_category": size})
+    project.run(f"--playbook={path}", "--tb=no", "-q", "-k", "expected_one")
+    (entry,) = project.evidence()
+    assert entry["gate_id"] == "G0-INTEGRITY-EXPECTED"
+    if size == "tiny":
+        assert entry["outcome"] == "Corroborated"
+    else:
+        assert entry["outcome"] == "Falsified"
+        assert f"size_category mismatch: {size} is " in entry["reason"]
+
+
 def test_a_converter_that_writes_the_time_into_a_tensor_is_not_reproducible(project, monkeypatch):
     monkeypatch.setenv("APRQA_CACHE", str(project.path / "cache"))
     project.pytester.makeconftest("""

@@ -20,7 +20,11 @@ ANSWER = "4 is the answer to that question, I am sure."
 
 class Ollama(BaseHTTPRequestHandler):
     def do_GET(self):
-        self.reply({"models": [{"name": TAG}]} if self.server.fault != "no-tags" else {"oops": []})
+        self.reply(
+            {"models": [{"name": TAG, "details": {"quantization_level": self.server.level}}]}
+            if self.server.fault != "no-tags"
+            else {"oops": []}
+        )
 
     def do_POST(self):
         data = self.body()
@@ -69,7 +73,7 @@ class Ollama(BaseHTTPRequestHandler):
 @pytest.fixture
 def ollama(monkeypatch):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Ollama)
-    server.fault, server.blobs, server.deleted = "", set(), []
+    server.fault, server.level, server.blobs, server.deleted = "", "Q4_K_M", set(), []
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setenv("OLLAMA_HOST", f"127.0.0.1:{server.server_port}")
     yield server
@@ -117,6 +121,14 @@ def test_a_sound_server_turns_nothing_red_and_our_model_is_removed(run, project,
 def test_a_fault_trips_its_check(run, ollama, fault, gate, words):
     ollama.fault = fault
     assert words in run()[gate]
+
+
+def test_a_model_stored_in_another_type_than_the_playbooks_is_not_compared(run, project, ollama):
+    ollama.level = "Q8_0"
+    assert run() == {}
+    outcomes = {e["gate_id"]: (e["outcome"], e["reason"]) for e in project.evidence()}
+    assert "is q8_0, ollama_parity.quantizations names q4_k_m only" in outcomes["F-OLLAMA-001"][1]
+    assert [outcomes[f"F-OLLAMA-{n:03}"][0] for n in (1, 2, 3, 4)] == ["Skipped"] * 3 + ["Corroborated"]
 
 
 def test_without_a_server_and_without_the_model_the_skips_say_what_to_do(run, project, ollama, monkeypatch):

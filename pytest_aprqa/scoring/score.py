@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
-from pytest_aprqa.evidence.collection_record import COLLECTION, Completeness, completeness
+from pytest_aprqa.evidence.collection_record import COLLECTION, PLUGIN_VERSION, SHARD, Completeness, completeness
 from pytest_aprqa.evidence.outcome import Outcome
 from pytest_aprqa.evidence.record import Evidence
 from pytest_aprqa.scoring.blocking import Refutation, refutations, unproven_gates
@@ -40,7 +40,7 @@ class Penalty:
 class QualificationScore:
     """Everything in mqs.json. `categories` are zero when a gateway failed, `ungated_raw` says what they would give.
 
-    `proven_raw` is the raw score when each check skipped inside the tested scope counts as not passed.
+    A check skipped inside the tested scope counts as not passed; `ran_raw` is the raw score of what ran alone.
     """
 
     model_id: str
@@ -54,10 +54,11 @@ class QualificationScore:
     scope: dict[str, Any]
     incomplete: bool
     compat: bool = field(default=False)
-    proven_raw: int | None = None
+    ran_raw: int | None = None
     refuted: list[Refutation] = field(default_factory=list)
     not_evaluated_gates: list[str] = field(default_factory=list)
     part: Completeness | None = None
+    shards: tuple[str, ...] = ()
 
     @property
     def normalized_score(self) -> float:
@@ -93,7 +94,6 @@ class QualificationScore:
             self.raw_score,
             gateways_passed=self.gateways_passed,
             complete=not self.incomplete,
-            proven=self.proven_raw,
             blocked=bool(self.refuted),
         )
 
@@ -108,12 +108,14 @@ class QualificationScore:
             found.append(f"P0 check {refuted.gate_id} refuted{times}: {_one_line(refuted.reason)}")
         if self.gateways_passed and self.raw_score < CERTIFIED_FROM:
             least = PROVISIONAL_FROM if self.raw_score < PROVISIONAL_FROM else CERTIFIED_FROM
-            found.append(f"score {self.raw_score} is below {least}")
-        elif self.gateways_passed and self.proven_raw is not None and self.proven_raw < CERTIFIED_FROM:
-            found.append(f"only {self.proven_raw} points are proven, of {CERTIFIED_FROM}: the rest was skipped")
-        if self.part is not None:
+            skipped = (self.ran_raw or 0) - self.raw_score
+            why = f"; {skipped} points are of checks that were skipped: not run is not proven" if skipped > 0 else ""
+            found.append(f"score {self.raw_score} is below {least}{why}")
+        if self.part is not None and not self.part.complete:
             of_all = "an unknown number of" if self.part.expected is None else str(self.part.expected)
             found.append(f"a part of the playbook: {self.part.found} of {of_all} items are recorded")
+        if self.part is not None and self.shards:
+            found.append(f"shard {', '.join(self.shards)}: only aprqa merge of all shards gives the verdict of the run")
         if self.incomplete:
             missing = self.not_evaluated_categories + self.not_evaluated_gateways + self.not_evaluated_gates
             found += ["no evidence for " + ", ".join(missing)] if missing else []
@@ -121,16 +123,16 @@ class QualificationScore:
 
     @property
     def _sound(self) -> bool:
-        return self.gateways_passed and not self.not_evaluated_gateways and not self.refuted
+        return self.gateways_passed and not self.not_evaluated_gateways and not self.refuted and self.part is None
 
     @property
     def qualifies(self) -> bool:
-        """All gateways evaluated and passed, no P0 check refuted, and normalised score at least 70."""
+        """A whole run, all gateways evaluated and passed, no P0 check refuted, normalised score at least 70."""
         return self._sound and self.normalized_score >= QUALIFIES_FROM
 
     @property
     def production_ready(self) -> bool:
-        """All gateways evaluated and passed, no P0 check refuted, and normalised score at least 90."""
+        """A whole run, all gateways evaluated and passed, no P0 check refuted, normalised score at least 90."""
         return self._sound and self.normalized_score >= PRODUCTION_FROM
 
     def to_dict(self) -> dict[str, Any]:
@@ -165,7 +167,7 @@ class QualificationScore:
             "penalties": [{"code": p.code, "description": p.description, "points": p.points} for p in self.penalties],
             "total_penalty": sum(p.points for p in self.penalties),
             "ungated_raw": self.ungated_raw,
-            "proven_raw": self.raw_score if self.proven_raw is None else self.proven_raw,
+            "ran_raw": self.raw_score if self.ran_raw is None else self.ran_raw,
             "scope": self.scope,
             "rules_version": RULES_VERSION,
             "compat": self.compat,
@@ -193,12 +195,12 @@ def score(
     scope = scope_of(evidence)
     outside = outside_scope(evidence, scope)
     not_run = {n for n, e in enumerate(evidence) if e.outcome is Outcome.SKIPPED}
-    evaluated, categories = _categories(evidence, compat, set() if compat else not_run)
+    evaluated, categories = _categories(evidence, compat, set() if compat else outside)
     counts = {outcome.value: sum(e.outcome is outcome for e in evidence) for outcome in Outcome}
     penalties = _penalties(counts)
     taken_off = sum(p.points for p in penalties)
     ungated = max(0, sum(categories.values()) - taken_off)
-    proven = ungated if compat else max(0, sum(_categories(evidence, False, outside)[1].values()) - taken_off)
+    of_what_ran = ungated if compat else max(0, sum(_categories(evidence, False, not_run)[1].values()) - taken_off)
     failed = any(g.state == FAILED for g in gateways)
     if failed:
         categories = dict.fromkeys(MAXIMA, 0)
@@ -218,24 +220,37 @@ def score(
         scope=scope,
         incomplete=not compat and not (complete and part is None),
         compat=compat,
-        proven_raw=0 if failed else proven,
+        ran_raw=0 if failed else of_what_ran,
         refuted=[] if compat else refutations(evidence),
         not_evaluated_gates=without_run,
         part=None if compat else part,
+        shards=() if compat else _shards(evidence),
     )
 
 
 def _part(evidence: Sequence[Evidence]) -> Completeness | None:
-    """What is recorded of how many items, where the evidence names its collection and some of it is not there."""
-    if not rules()["selection"]["part_is_incomplete"] or not any(COLLECTION in e.metadata for e in evidence):
+    """What is recorded of how many items, where the evidence is of a run of ours and not of all of its items.
+
+    Shards are a part even where one has every item: whether they belong together is asked by the merge alone.
+    """
+    of_ours = any(COLLECTION in e.metadata or PLUGIN_VERSION in e.metadata or SHARD in e.metadata for e in evidence)
+    if not rules()["selection"]["part_is_incomplete"] or not of_ours:
         return None
     found = completeness(evidence)
-    return None if found.complete else found
+    return None if found.complete and not _shards(evidence) else found
+
+
+def _shards(evidence: Sequence[Evidence]) -> tuple[str, ...]:
+    """The shards that the evidence is of, sorted; `1/1` is a whole run, and merged evidence names none."""
+    return tuple(sorted({shard for e in evidence if (shard := e.metadata.get(SHARD)) and shard != "1/1"}))
 
 
 def _categories(evidence: Sequence[Evidence], compat: bool, left_out: Set[int]) -> tuple[list[str], dict[str, int]]:
-    """Categories with evidence, and the points of all. LEFT_OUT: positions of skipped entries that count nowhere."""
-    passed, total = dict.fromkeys(MAXIMA, 0), dict.fromkeys(MAXIMA, 0)
+    """Categories of which something ran, and the points of all. LEFT_OUT: skipped entries that count nowhere.
+
+    Any other skipped entry is one that did not pass; with COMPAT it is one that did.
+    """
+    passed, total, ran = dict.fromkeys(MAXIMA, 0), dict.fromkeys(MAXIMA, 0), set()
     for position, entry in enumerate(evidence):
         if position in left_out:
             continue
@@ -243,7 +258,9 @@ def _categories(evidence: Sequence[Evidence], compat: bool, left_out: Set[int]) 
         total[category] += 1
         skipped = entry.outcome is Outcome.SKIPPED
         passed[category] += compat if skipped else not entry.outcome.failed
-    evaluated = [name for name in MAXIMA if total[name]]
+        if compat or not skipped:
+            ran.add(category)
+    evaluated = [name for name in MAXIMA if name in ran]
     # What was not run is not proven: no points for a category without evidence.
     values = {
         name: points(passed[name], total[name], maximum) if total[name] or compat else 0

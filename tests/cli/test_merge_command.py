@@ -88,3 +88,15 @@ def test_the_shard_without_an_item_may_be_given_or_left_out(tmp_path):
 
 def test_without_folders_it_is_wrong_use(tmp_path):
     assert call(["merge", "-o", str(tmp_path / "all")]) == 2
+
+
+def test_a_shard_reports_itself_as_incomplete_and_the_merged_run_does_not(shards, tmp_path, capsys):
+    said = {}
+    assert call(["merge", *map(str, shards), "-o", str(tmp_path / "all")]) == 0
+    for folder in (*shards, tmp_path / "all"):
+        assert call(["report", str(folder), "--formats", "json", "--quiet"]) == 0
+        said[folder.name] = " ".join(json.loads((folder / "mqs.json").read_text())["status_reasons"])
+    assert "shard 1/2: only aprqa merge of all shards" in said["1"]
+    assert "a part of the playbook: 2 of 4 items" in said["2"]
+    assert "shard" not in said["all"]
+    assert "a part" not in said["all"]

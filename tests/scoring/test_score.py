@@ -2,10 +2,7 @@ import dataclasses
 import json
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from pytest_aprqa.evidence.outcome import Outcome
 from pytest_aprqa.evidence.record import Evidence
 from pytest_aprqa.scoring.categories import MAXIMA
 from pytest_aprqa.scoring.errors import EmptyEvidence
@@ -259,105 +256,3 @@ def test_scope_says_what_was_asked_and_what_was_really_tested():
         "modalities": {"asked": ["chat", "run"], "tested": ["chat"]},
         "cells": {"asked": ["apr-cpu-run", "gguf-cpu-chat", "gguf-gpu-chat"], "tested": ["gguf-cpu-chat"]},
     }
-
-
-# -- properties --------------------------------------------------------------------------------------------------------
-
-IDS = (*GATEWAYS, *ONE_OF_EACH_CATEGORY, "F-A1-001", "F-A5-001", "F-CONV-RT-001", "F-CONTRACT-I1-001", "F-X-001")
-MAKERS = (passed, failed, timed_out, crashed, skipped)
-entry = st.builds(lambda make, gate_id: make(gate_id), st.sampled_from(MAKERS), st.sampled_from(IDS))
-runs = st.lists(entry, min_size=1, max_size=25)
-modes = st.booleans()
-
-
-def raw_of(evidence: list[Evidence], compat: bool) -> int | None:
-    """None where there is nothing to score."""
-    try:
-        return scored(evidence, compat=compat).raw_score
-    except EmptyEvidence:
-        return None
-
-
-def verdict(evidence: list[Evidence], compat: bool):
-    try:
-        result = scored(evidence, compat=compat)
-    except EmptyEvidence as error:
-        return str(error)
-    facts = result.to_dict()
-    for gateway in facts["gateways"]:
-        gateway.pop("failure_reason")  # names the first reasons in the order of the run
-    return facts
-
-
-@given(evidence=runs, compat=modes, data=st.data())
-def test_the_order_of_evidence_changes_nothing(evidence, compat, data):
-    assert verdict(data.draw(st.permutations(evidence)), compat) == verdict(evidence, compat)
-
-
-@given(evidence=runs, compat=modes)
-def test_the_raw_score_stays_within_its_limits(evidence, compat):
-    raw = raw_of(evidence, compat)
-    assert raw is None or 0 <= raw <= 1000
-
-
-@given(evidence=runs, compat=modes, index=st.integers(0, 24))
-def test_a_failure_that_becomes_a_pass_never_lowers_the_score(evidence, compat, index):
-    position = index % len(evidence)
-    if evidence[position].outcome is not Outcome.FALSIFIED:
-        return
-    better = [*evidence]
-    better[position] = passed(evidence[position].gate_id)
-    before, after = scored(evidence, compat=compat), scored(better, compat=compat)
-    assert after.raw_score >= before.raw_score
-    assert after.ungated_raw >= before.ungated_raw
-
-
-@given(evidence=runs, index=st.integers(0, 24))
-def test_skipping_what_would_pass_never_raises_the_score(evidence, index):
-    position = index % len(evidence)
-    gate_id = evidence[position].gate_id
-    run, skip = [*evidence], [*evidence]
-    run[position], skip[position] = passed(gate_id), skipped(gate_id)
-    assert (raw_of(skip, False) or 0) <= scored(run).raw_score
-
-
-@given(evidence=runs, category=st.sampled_from(sorted(MAXIMA)))
-def test_skipping_a_whole_category_never_gives_points(evidence, category):
-    from pytest_aprqa.scoring.categories import category_of
-
-    skip = [skipped(e.gate_id) if category_of(e.gate_id) == category else e for e in evidence]
-    try:
-        result = scored(skip)
-    except EmptyEvidence:
-        return
-    assert result.categories[category] == 0
-    assert result.status != "CERTIFIED"
-
-
-@given(evidence=runs, extra=st.lists(st.sampled_from(IDS), max_size=5))
-def test_more_skipped_entries_change_no_points(evidence, extra):
-    more = [*evidence, *[skipped(gate_id) for gate_id in extra]]
-    assert raw_of(more, False) == raw_of(evidence, False)
-
-
-@given(evidence=runs, compat=modes)
-def test_scoring_what_was_stored_gives_the_same_numbers(evidence, compat):
-    stored = [Evidence.from_dict(json.loads(json.dumps(e.to_dict()))) for e in evidence]
-    assert verdict(stored, compat) == verdict(evidence, compat)
-
-
-@given(evidence=runs)
-def test_certified_means_every_gateway_passed_and_every_category_was_tested(evidence):
-    try:
-        result = scored(evidence)
-    except EmptyEvidence:
-        return
-    if result.status == "CERTIFIED":
-        assert all(g.passed is True for g in result.gateways)
-        assert result.not_evaluated_categories == []
-        assert result.raw_score >= 850
-
-
-def test_ten_thousand_entries_are_scored_in_one_pass():
-    evidence = [make(gate_id) for make in (passed, failed, timed_out) for gate_id in IDS] * 220
-    assert scored(evidence).to_dict()["total_tests"] == len(evidence) >= 10_000

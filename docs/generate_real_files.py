@@ -48,6 +48,16 @@ SECTIONS = {
     "mini-llama": "## Recorded files: a random Llama",
     "mini-qwen2": "## Recorded files: a random Qwen2",
 }
+KNOWN = """## The known defects of the release, line by line
+
+One command runs every tool of the program on files that it made, compares each file with its source, and holds what the
+program says against both. It ends with the defects that the release is known to have; a line is red when every one of
+its signs was found on these files. Here, of the recorded files (`files/`) and the models they were made of (`models/`):
+
+```text
+aprqa tools files/* models/* --against models --no-gpu --apr-binary apr
+```
+"""
 LONGEST = 170
 MANY = 4
 
@@ -86,7 +96,7 @@ def measure(old: dict[str, Any], recorded: Path | None) -> dict[str, Any]:
         home.mkdir()
         apr = Apr(path, home)
         data: dict[str, Any] = {"release": apr.version(), **measure_all(apr, Path(folder))}
-        kept = {name: old[name] for name in ("mini-llama", "mini-qwen2") if name in old}
+        kept = {name: old[name] for name in ("mini-llama", "mini-qwen2", "known") if name in old}
         return data | (measure_recorded(apr, recorded) if recorded else kept)
 
 
@@ -98,6 +108,8 @@ def render(data: dict[str, Any]) -> str:
             continue
         parts.append(title + "\n")
         parts.append(_behaviours(data[name]) if name == "behaviours" else _table(data[name]))
+    if "known" in data:
+        parts.append(KNOWN + "\n```text\n" + "\n".join(data["known"]) + "\n```\n")
     return "\n".join(parts)
 
 

@@ -71,13 +71,13 @@ class AprServer:
         done = Finished(tuple(self._argv), status, "", self.log_tail(), 0.0)
         return problem_of(done, "serving", backend=self._backend) or EngineError("apr serve ended by itself")
 
-    def log_tail(self) -> str:
-        """The last lines that the server wrote."""
+    def log_tail(self, count: int = LOG_TAIL) -> str:
+        """The last COUNT lines that the server wrote."""
         try:
             lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
         except OSError:
             return ""
-        return "\n".join(lines[-LOG_TAIL:])
+        return "\n".join(lines[-count:])
 
     def close(self) -> None:
         """Kill, reap, remove the temporary folder. Safe to call twice."""

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pytest_aprqa.engines.apr_known_defects import Observation
+from pytest_aprqa.engines.apr_program import probe
 from pytest_aprqa.lifecycle.derive import derive
+from pytest_aprqa.tool_audit import audit, compared, known_lines, show_lines, source_of
 from tests.model_fixtures import write_random_llama
 from tests.real_apr.behaviours import BEHAVIOURS, measured
 from tests.real_apr.damaged_files import make_damaged
@@ -51,4 +55,19 @@ def measure_recorded(apr: Apr, folder: Path) -> dict[str, Any]:
         files = sorted(path for path in (folder / "files").iterdir() if path.name.startswith(f"{source.name}."))
         made = {path.name: path.name.removeprefix(f"{source.name}.").rpartition(".")[0] or "import" for path in files}
         data[source.name] = to_json(rows_of(apr, source, files, made, "tokens"))
+    data["known"] = measure_known(apr, sorted((folder / "files").iterdir()), folder / "models")
     return data
+
+
+def measure_known(apr: Apr, files: Sequence[Path], models: Path) -> list[str]:
+    """The known defects of the release as `aprqa tools FILES MODELS --against MODELS` prints them."""
+    program = probe(apr.path)
+    judged = [*files, *sorted(models.iterdir())]
+    found = [
+        Observation(model.name, result.tool, result.reason)
+        for model in judged
+        for result in audit(program, model, source_of(model, models), no_gpu=True, serve=False)
+        if result.passed is False
+    ]
+    found += compared(judged, models, "logits")
+    return list(show_lines(known_lines(found), lambda word, **style: word))

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pytest_aprqa.engines.apr_known_defects import KNOWN_DEFECTS
+from pytest_aprqa.tool_audit import NOT_SHOWN
+from tests.model_fixtures import write_random_llama
 from tests.real_apr.damaged_files import DAMAGES
-from tests.real_apr.measurement import measure_all
-from tests.real_apr.real_files import RECIPES, from_json
+from tests.real_apr.measurement import measure_all, measure_known
+from tests.real_apr.real_files import RECIPES, from_json, make_files
+from tests.real_apr.real_models import TINY_QWEN2, WIDE
 from tests.real_apr.real_program import Apr
 
 PAGE = json.loads((Path(__file__).parents[2] / "docs" / "reference" / "real-files.json").read_text(encoding="utf-8"))
@@ -51,7 +56,37 @@ def test_every_damage_and_every_recipe_has_a_row() -> None:
 def test_no_real_file_of_the_page_passes() -> None:
     """Each has a defect of the tool or a damage; the sound file and one without its footer are the exceptions."""
     rows = [
-        row for name, section in PAGE.items() if name not in ("release", "behaviours") for row in from_json(section)
+        row
+        for name, section in PAGE.items()
+        if name not in ("release", "behaviours", "known")
+        for row in from_json(section)
     ]
     fine = {"sound.apr", "no-footer.apr"}
     assert {row.file for row in rows if row.verdict == "not refuted"} == fine
+
+
+def test_every_known_defect_is_red_on_the_recorded_files() -> None:
+    titles = [line for line in PAGE["known"] if line[:3].strip().isdigit()]
+    assert titles == [f"{number:>3}. RED {one.what}" for number, one in enumerate(KNOWN_DEFECTS, 1)]
+
+
+@pytest.mark.slow
+def test_the_defects_that_are_known_are_still_there(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """On files that the program makes now of two models, as the page shows it of the recorded ones."""
+    if "real_apr" not in request.config.getoption("markexpr"):
+        pytest.skip("measuring takes a minute: tox -e apr, or pytest -m real_apr")
+    apr: Apr = request.getfixturevalue("apr")
+    folder = tmp_path_factory.mktemp("known")
+    (models := folder / "models").mkdir()
+    (files := folder / "files").mkdir()
+    shutil.copytree(TINY_QWEN2, models / "tiny-qwen2")
+    write_random_llama(models / "wide-llama", changes={**WIDE, "head_dim": 64})
+    for model in sorted(models.iterdir()):
+        (made := folder / model.name).mkdir()
+        make_files(apr, model, made)
+        for name in ("import.apr", "export.gguf", "convert-int8.apr", "rosetta.gguf"):
+            (made / name).rename(files / f"{model.name}.{name}")
+    lines = measure_known(apr, sorted(files.iterdir()), models)
+    assert [line for line in lines if NOT_SHOWN in line or "PARTLY" in line] == []

@@ -6,8 +6,10 @@ import functools
 import platform
 import socket
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_aprqa.evidence.collection_record import CHECK, SKIPPED_BY
 from pytest_aprqa.marks import Claim, claim_of
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from pytest_aprqa.evidence.record import Evidence
 
 EVIDENCE_PROPERTY = "aprqa_evidence"
+HALTED = "halted by failure policy"  # how the reason of an item begins that was not reached
 OUTPUT_LIMIT = 20_000  # characters of model output kept in one entry
 
 
@@ -52,6 +55,8 @@ def evidence_of(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.T
     }
     if result is not None:
         common |= generation_facts(result)
+    if report.skipped and skipped_by_check(item, report):
+        common["metadata"] |= {SKIPPED_BY: CHECK}
     return _with_outcome(Evidence, call, report, common)
 
 
@@ -124,6 +129,19 @@ def skip_reason(report: pytest.TestReport) -> str:
     if isinstance(report.longrepr, tuple):
         return report.longrepr[2].removeprefix("Skipped: ")
     return str(report.longrepr)
+
+
+def skipped_by_check(item: pytest.Item, report: pytest.TestReport) -> bool:
+    """Whether the skip was raised by the check or its fixtures; not by a mark, a hook of the user, or a halted run."""
+    if getattr(report, "wasxfail", None) or not isinstance(report.longrepr, tuple):
+        return False
+    if any(True for name in ("skip", "skipif") for _ in item.iter_markers(name)):
+        return False
+    if skip_reason(report).startswith(f"not run: {HALTED}"):
+        return False
+    raised_in = Path(report.longrepr[0]).absolute()
+    own = getattr(getattr(getattr(item, "function", None), "__code__", None), "co_filename", "")
+    return raised_in.is_relative_to(Path(__file__).parent.absolute()) or str(raised_in) == own
 
 
 def _parameters(item: pytest.Item) -> dict[str, Any]:

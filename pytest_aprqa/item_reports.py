@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pytest_aprqa.collection import PlaybookFile
 from pytest_aprqa.evidence.collection_record import ITEM_KEY
-from pytest_aprqa.item_evidence import EVIDENCE_PROPERTY, evidence_of, is_typed
+from pytest_aprqa.item_evidence import EVIDENCE_PROPERTY, HALTED, evidence_of, is_typed
 from pytest_aprqa.item_selection import halts
 from pytest_aprqa.resuming import Replayed, cached, replayed_report
 from pytest_aprqa.run_stamps import item_key, run_stamps, source_stamp
@@ -62,4 +62,4 @@ def apply_failure_policy(report: pytest.TestReport, state: RunState) -> None:
     evidence = json.loads(str(text))
     policy = evidence["metadata"].get("failure_policy", "collect-all")
     if halts(policy, evidence["gate_id"], evidence.get("gateway")):
-        state.halt(f"halted by failure policy {policy} after {evidence['gate_id']} failed in {report.nodeid}")
+        state.halt(f"{HALTED} {policy} after {evidence['gate_id']} failed in {report.nodeid}")

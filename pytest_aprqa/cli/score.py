@@ -55,7 +55,7 @@ def score_lines(facts: dict[str, Any], *, qualifies: bool, production_ready: boo
         f"Normalized Score: {facts['normalized_score']:.1f}/100",
         f"Grade: {facts['grade']}",
         f"Status: {facts['status']}" + (" (incomplete: see below)" if facts.get("incomplete") else ""),
-        *([f"Of What Ran: {facts['ran_raw']}/1000"] if facts["ran_raw"] > facts["raw_score"] else []),
+        *([f"Proven: {facts['proven_raw']}/1000"] if facts["proven_raw"] < facts["raw_score"] else []),
         *[f"Because: {for_terminal(reason)}" for reason in verdict_reasons(facts)],
         f"Gateways Passed: {_word(facts['gateways_passed'])}",
         f"Qualifies: {_word(qualifies)}",

@@ -14,7 +14,14 @@ SHARD, SHARD_ITEMS = "shard", "shard_items"
 SPLIT, SPLIT_ITEMS = "split_sha256", "split_items"  # the items that were split: the collection, or a selection of it
 PLAYBOOK_DIGEST, SOURCE_DIGEST = "playbook_sha256", "source_sha256"
 PLUGIN_VERSION, LIMITS_VERSION = "plugin_version", "limits_version"
+SKIPPED_BY = "skipped_by"  # CHECK: the check itself found nothing to look at; absent: whoever ran it left it out
+CHECK = "check"
 ITEM_KEY, CACHED = "item_key", "cached"
+
+
+def is_skipped_by_check(entry: Evidence) -> bool:
+    """A skip that the check raised itself (not applicable, not possible here), not one that somebody chose."""
+    return entry.metadata.get(SKIPPED_BY) == CHECK
 
 
 def item_name(node_id: str) -> str:

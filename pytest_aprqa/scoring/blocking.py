@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pytest_aprqa.evidence.collection_record import is_skipped_by_check
 from pytest_aprqa.evidence.outcome import Outcome
 from pytest_aprqa.evidence.record import Evidence
 from pytest_aprqa.scoring.gateways import gateway_of
@@ -56,13 +57,24 @@ def refutations(evidence: Sequence[Evidence]) -> list[Refutation]:
 
 
 def unproven_gates(evidence: Sequence[Evidence], outside_scope: Collection[int]) -> list[str]:
-    """P0 gates without any entry that ran, sorted. `outside_scope`: positions in EVIDENCE that do not count."""
+    """P0 gates of which nothing ran, and gates of P0 or a gateway of which somebody left out some; sorted.
+
+    `outside_scope`: positions in EVIDENCE that do not count. Not left out is a check that skipped itself, or ran and
+    was excused.
+    """
     asked: set[str] = set()
     ran: set[str] = set()
+    left_out: set[str] = set()
     for position, entry in enumerate(evidence):
-        if position in outside_scope or gateway_of(entry) is not None or not is_critical(entry):
+        if position in outside_scope:
             continue
-        asked.add(entry.gate_id)
-        if entry.outcome is not Outcome.SKIPPED:
-            ran.add(entry.gate_id)
-    return sorted(asked - ran)
+        of_gateway = gateway_of(entry) is not None
+        if not of_gateway and not is_critical(entry):
+            continue
+        if entry.outcome is Outcome.SKIPPED and not is_skipped_by_check(entry) and not is_expected_failure(entry):
+            left_out.add(entry.gate_id)
+        if not of_gateway:
+            asked.add(entry.gate_id)
+            if entry.outcome is not Outcome.SKIPPED:
+                ran.add(entry.gate_id)
+    return sorted((asked - ran) | left_out)

@@ -6,7 +6,14 @@ from collections.abc import Collection, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
-from pytest_aprqa.evidence.collection_record import COLLECTION, PLUGIN_VERSION, SHARD, Completeness, completeness
+from pytest_aprqa.evidence.collection_record import (
+    COLLECTION,
+    PLUGIN_VERSION,
+    SHARD,
+    Completeness,
+    completeness,
+    is_skipped_by_check,
+)
 from pytest_aprqa.evidence.outcome import Outcome
 from pytest_aprqa.evidence.record import Evidence
 from pytest_aprqa.scoring.blocking import Refutation, refutations, unproven_gates
@@ -40,7 +47,8 @@ class Penalty:
 class QualificationScore:
     """Everything in mqs.json. `categories` are zero when a gateway failed, `ungated_raw` says what they would give.
 
-    A check skipped inside the tested scope counts as not passed; `ran_raw` is the raw score of what ran alone.
+    What somebody left out of the tested scope counts as not passed (`left_out`: how many entries); a check that skipped
+    itself counts nowhere. `proven_raw`: the raw score when these count as not passed too.
     """
 
     model_id: str
@@ -54,7 +62,8 @@ class QualificationScore:
     scope: dict[str, Any]
     incomplete: bool
     compat: bool = field(default=False)
-    ran_raw: int | None = None
+    proven_raw: int | None = None
+    left_out: int = 0
     refuted: list[Refutation] = field(default_factory=list)
     not_evaluated_gates: list[str] = field(default_factory=list)
     part: Completeness | None = None
@@ -94,6 +103,7 @@ class QualificationScore:
             self.raw_score,
             gateways_passed=self.gateways_passed,
             complete=not self.incomplete,
+            proven=self.proven_raw,
             blocked=bool(self.refuted),
         )
 
@@ -108,9 +118,10 @@ class QualificationScore:
             found.append(f"P0 check {refuted.gate_id} refuted{times}: {_one_line(refuted.reason)}")
         if self.gateways_passed and self.raw_score < CERTIFIED_FROM:
             least = PROVISIONAL_FROM if self.raw_score < PROVISIONAL_FROM else CERTIFIED_FROM
-            skipped = (self.ran_raw or 0) - self.raw_score
-            why = f"; {skipped} points are of checks that were skipped: not run is not proven" if skipped > 0 else ""
-            found.append(f"score {self.raw_score} is below {least}{why}")
+            why = f"; {self.left_out} skipped entries count as not passed: not run is not proven"
+            found.append(f"score {self.raw_score} is below {least}{why if self.left_out else ''}")
+        elif self.gateways_passed and self.proven_raw is not None and self.proven_raw < CERTIFIED_FROM:
+            found.append(f"only {self.proven_raw} points are proven, of {CERTIFIED_FROM}: the rest was skipped")
         if self.part is not None and not self.part.complete:
             of_all = "an unknown number of" if self.part.expected is None else str(self.part.expected)
             found.append(f"a part of the playbook: {self.part.found} of {of_all} items are recorded")
@@ -167,7 +178,8 @@ class QualificationScore:
             "penalties": [{"code": p.code, "description": p.description, "points": p.points} for p in self.penalties],
             "total_penalty": sum(p.points for p in self.penalties),
             "ungated_raw": self.ungated_raw,
-            "ran_raw": self.raw_score if self.ran_raw is None else self.ran_raw,
+            "proven_raw": self.raw_score if self.proven_raw is None else self.proven_raw,
+            "left_out": self.left_out,
             "scope": self.scope,
             "rules_version": RULES_VERSION,
             "compat": self.compat,
@@ -194,13 +206,14 @@ def score(
     gateways = evaluate_compat(evidence) if compat else evaluate(evidence, enabled_gateways)
     scope = scope_of(evidence)
     outside = outside_scope(evidence, scope)
-    not_run = {n for n, e in enumerate(evidence) if e.outcome is Outcome.SKIPPED}
-    evaluated, categories = _categories(evidence, compat, set() if compat else outside)
+    skipped = {n for n, e in enumerate(evidence) if e.outcome is Outcome.SKIPPED}
+    nowhere = outside | {n for n in skipped if is_skipped_by_check(evidence[n])}
+    evaluated, categories = _categories(evidence, compat, set() if compat else nowhere)
     counts = {outcome.value: sum(e.outcome is outcome for e in evidence) for outcome in Outcome}
     penalties = _penalties(counts)
     taken_off = sum(p.points for p in penalties)
     ungated = max(0, sum(categories.values()) - taken_off)
-    of_what_ran = ungated if compat else max(0, sum(_categories(evidence, False, not_run)[1].values()) - taken_off)
+    proven = ungated if compat else max(0, sum(_categories(evidence, False, outside)[1].values()) - taken_off)
     failed = any(g.state == FAILED for g in gateways)
     if failed:
         categories = dict.fromkeys(MAXIMA, 0)
@@ -220,7 +233,8 @@ def score(
         scope=scope,
         incomplete=not compat and not (complete and part is None),
         compat=compat,
-        ran_raw=0 if failed else of_what_ran,
+        proven_raw=0 if failed else proven,
+        left_out=0 if compat else len(skipped - nowhere),
         refuted=[] if compat else refutations(evidence),
         not_evaluated_gates=without_run,
         part=None if compat else part,

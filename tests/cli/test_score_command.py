@@ -138,17 +138,20 @@ def test_the_text_names_the_rules(folder, options, said, capsys):
     assert said in capsys.readouterr().out
 
 
-def test_the_text_says_what_ran_would_give_when_it_is_more(tmp_path, capsys):
+def test_the_text_says_what_is_proven_when_it_is_less(tmp_path, capsys):
     place = {"cell": (None, None, None), "gateway": None, "severity": "P1"}
-    entries = [attempt(gate_id="F-EDGE-001", **place), attempt("Skipped", gate_id="F-EDGE-001", node_id="b", **place)]
+    entries = [
+        attempt(gate_id="F-EDGE-001", **place),
+        attempt("Skipped", gate_id="F-EDGE-001", node_id="b", metadata={"skipped_by": "check"}, **place),
+    ]
     write_reports(tmp_path, entries, None)
     assert call(["score", str(tmp_path)]) == 0
     shown = capsys.readouterr().out
-    assert "Raw Score: 75/1000\n" in shown
-    assert "Of What Ran: 150/1000" in shown
+    assert "Raw Score: 150/1000\n" in shown
+    assert "Proven: 75/1000" in shown
     write_reports(tmp_path, entries[:1], None)
     assert call(["score", str(tmp_path)]) == 0
-    assert "Of What Ran" not in capsys.readouterr().out
+    assert "Proven" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("options", [["--compat"], ["--compat", "--json"], ["--json"]])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pytest_aprqa.evidence.collection_record import CHECK, SKIPPED_BY
 from pytest_aprqa.evidence.record import Evidence
 
 GATEWAYS = ("G0-INTEGRITY-CONFIG", "G1-LOAD-001", "G2-BASIC", "G3-STABLE", "G4-GARBAGE-001")
@@ -32,6 +33,11 @@ def crashed(gate_id: str, exit_code: int = -11, stderr: str = "") -> Evidence:
 
 def skipped(gate_id: str, **fields: Any) -> Evidence:
     return Evidence.skipped("no GPU", **({"gate_id": gate_id, "scenario": scenario()} | fields))
+
+
+def not_applicable(gate_id: str, **fields: Any) -> Evidence:
+    """Skipped by the check itself, as a run records it."""
+    return skipped(gate_id, **({"metadata": {SKIPPED_BY: CHECK}} | fields))
 
 
 def complete_run() -> list[Evidence]:

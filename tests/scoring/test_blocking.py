@@ -4,7 +4,7 @@ import pytest
 
 from pytest_aprqa.scoring.blocking import is_critical, refutations
 from pytest_aprqa.scoring.score import QualificationScore, score
-from tests.scoring.entries import complete_run, crashed, failed, passed, scenario, skipped, timed_out
+from tests.scoring.entries import complete_run, crashed, failed, not_applicable, passed, scenario, skipped, timed_out
 
 INVARIANTS = [f"F-CONTRACT-I{n}-001" for n in range(1, 6)]
 SCALED = "blk.0.ffn_down.weight: scaled by about 1.25"
@@ -93,7 +93,7 @@ def test_refuted_gates_are_counted_and_sorted():
 
 @pytest.mark.parametrize("gate_id", ["F-CONTRACT-I4-001", "G0-VALIDATE-001", "G4-GARBAGE-001"])
 def test_a_mark_xfail_does_not_certify(gate_id):
-    excused = passed(gate_id), skipped(gate_id, severity="P0")
+    excused = passed(gate_id), not_applicable(gate_id, severity="P0")
     assert scored(many(*excused)).status == "CERTIFIED"
     expected = [xfailed(gate_id)]
     result = scored(many(*excused, *expected))
@@ -128,7 +128,7 @@ def test_a_p0_gate_of_which_nothing_ran_is_not_proven():
 
 
 def test_one_entry_that_ran_is_evidence_for_its_gate():
-    evidence = many(passed("F-CONV-G-A"), skipped("F-CONV-G-A"))
+    evidence = many(passed("F-CONV-G-A"), not_applicable("F-CONV-G-A"))
     assert (scored(evidence).status, scored(evidence).not_evaluated_gates) == ("CERTIFIED", [])
 
 

@@ -20,6 +20,7 @@ from tests.scoring.entries import (
     complete_run,
     crashed,
     failed,
+    not_applicable,
     passed,
     scenario,
     skipped,
@@ -231,6 +232,27 @@ def test_skipping_all_of_a_p0_gate_never_certifies(evidence, gate, make):
     assert result is None or (result.status != "CERTIFIED" and gate in result.not_evaluated_gates)
 
 
+@given(run=runs_with_refuted_checks(), gate=st.sampled_from([*GATEWAYS, "F-CONTRACT-I1-001"]), place=place)
+def test_leaving_out_a_refuted_gateway_or_p0_check_never_certifies(run, gate, place):
+    """Also where others of the same gate pass: in the tested scope, of which there is an entry at the same place."""
+    result = scored([*run[0], passed("F-A1-001", scenario=place), passed(gate), skipped(gate, scenario=place)])
+    assert result is not None
+    assert result.status != "CERTIFIED"
+    assert gate in result.not_evaluated_gates
+
+
+@given(evidence=runs | placed_runs, data=st.data())
+def test_a_check_that_skips_itself_gains_no_proven_point(evidence, data):
+    position = chosen(data, evidence, Outcome.CORROBORATED, Outcome.FALSIFIED)
+    aside = [*evidence]
+    aside[position] = not_applicable(evidence[position].gate_id, scenario=evidence[position].scenario)
+    left_out = with_outcome(evidence, position, Outcome.SKIPPED)
+    one, other = scored(aside), scored(left_out)
+    if one is not None and other is not None:
+        assert one.proven_raw == other.proven_raw
+        assert other.raw_score <= one.raw_score
+
+
 @given(evidence=runs | placed_runs, data=st.data())
 def test_a_mark_xfail_on_a_refuted_p0_check_changes_no_verdict_for_the_better(evidence, data):
     position = chosen(data, evidence, Outcome.FALSIFIED)
@@ -263,8 +285,8 @@ def test_certified_is_said_of_what_is_proven_only(evidence):
     assert result is not None
     if result.status != "CERTIFIED":
         return
-    assert result.ran_raw is not None
-    assert 850 <= result.raw_score <= result.ran_raw
+    assert result.proven_raw is not None
+    assert 850 <= result.proven_raw <= result.raw_score
     assert result.not_evaluated_categories == []
     assert all(g.passed is True for g in result.gateways)
     assert not any(e.outcome.failed and is_critical(e) for e in evidence if gateway_of(e) is None)

@@ -52,7 +52,7 @@ def computed(words: str) -> list[str]:
     compat = score(evidence_of(words), model_id="m", compat=True)
     return [
         str(result.raw_score),
-        str(result.ran_raw),
+        str(result.proven_raw),
         f"{result.normalized_score:.1f}",
         result.grade,
         result.status,
@@ -106,7 +106,7 @@ def test_the_table_of_categories_and_the_maxima_are_the_rules():
     [
         "Penalties: {penalties[crash]} for each crash, {penalties[timeout]} for each",
         "or raw below {status[provisional_from]} |",
-        "nothing blocks, raw score {status[certified_from]} or more",
+        "raw and proven score {status[certified_from]} or more",
         "the tier: {tier_thresholds[mvp]}, for `deep` {tier_thresholds[deep]}.",
         "no refuted P0 check and {qualifies_from} normalised",
         "for {production_ready_from}.",

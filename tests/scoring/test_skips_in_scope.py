@@ -1,4 +1,4 @@
-"""What was skipped inside the tested scope counts as not passed; what is outside of it is named, not counted."""
+"""What somebody left out inside the tested scope counts as not passed; a check that skipped itself counts nowhere."""
 
 import dataclasses
 
@@ -6,49 +6,72 @@ import pytest
 
 from pytest_aprqa.scoring.score import score
 from pytest_aprqa.scoring.status import status_of
-from tests.scoring.entries import complete_run, failed, passed, scenario, skipped
+from tests.scoring.entries import complete_run, failed, not_applicable, passed, scenario, skipped
 
 
 def scored(evidence):
     return score(evidence, model_id="example/tiny")
 
 
-def edge(good: int, bad: int, left_out: int):
-    """A complete run whose category EDGE has so many passes, failures and skips besides the first pass."""
-    entries = [passed("F-EDGE-001")] * (good - 1) + [failed("F-EDGE-001")] * bad + [skipped("F-EDGE-001")] * left_out
-    return [*complete_run(), *entries]
+def edge(good: int, bad: int, left_out: int, aside: int = 0):
+    """A complete run whose category EDGE has so many passes, failures and skips of both kinds."""
+    makers = ((passed, good - 1), (failed, bad), (skipped, left_out), (not_applicable, aside))
+    return [*complete_run(), *[make("F-EDGE-001") for make, number in makers for _ in range(number)]]
 
 
-@pytest.mark.parametrize(
-    ("raw", "status"), [(699, "BLOCKED"), (700, "PROVISIONAL"), (849, "PROVISIONAL"), (850, "CERTIFIED")]
-)
-def test_one_score_decides_the_status(raw, status):
-    assert status_of(raw, gateways_passed=True, complete=True) == status
+@pytest.mark.parametrize(("proven", "status"), [(849, "PROVISIONAL"), (850, "CERTIFIED"), (None, "CERTIFIED")])
+def test_certified_needs_850_proven_points(proven, status):
+    assert status_of(1000, gateways_passed=True, complete=True, proven=proven) == status
 
 
-def test_a_skip_counts_as_not_passed():
+@pytest.mark.parametrize("proven", [0, 699, 849, 1000])
+def test_the_proven_score_decides_nothing_below_certified(proven):
+    assert status_of(700, gateways_passed=True, complete=True, proven=proven) == "PROVISIONAL"
+    assert status_of(699, gateways_passed=True, complete=True, proven=proven) == "BLOCKED"
+
+
+def test_what_is_left_out_counts_as_not_passed():
     result = scored(edge(good=2, bad=0, left_out=1))
-    assert (result.raw_score, result.ran_raw, result.categories["EDGE"]) == (950, 1000, 100)
-    assert result.to_dict()["ran_raw"] == 1000
+    assert (result.raw_score, result.proven_raw, result.categories["EDGE"]) == (950, 950, 100)
+    assert result.to_dict()["left_out"] == 1
     assert result.status == "CERTIFIED"
 
 
-@pytest.mark.parametrize(("left_out", "status"), [(5, "CERTIFIED"), (40, "PROVISIONAL")])
-def test_many_skips_in_the_tested_scope_refuse_certified(left_out, status):
-    evidence = [*edge(1, 0, left_out), *[skipped("F-PERF-001")] * (left_out // 20)]
-    result = scored(evidence)
-    assert (result.ran_raw, result.status) == (1000, status)
+def test_a_check_that_skipped_itself_counts_as_not_passed_in_the_proven_score_only():
+    result = scored(edge(good=2, bad=0, left_out=0, aside=1))
+    assert (result.raw_score, result.proven_raw, result.categories["EDGE"]) == (1000, 950, 150)
+    assert result.to_dict()["left_out"] == 0
+    assert result.status == "CERTIFIED"
+
+
+@pytest.mark.parametrize(("aside", "status"), [(5, "CERTIFIED"), (40, "PROVISIONAL")])
+def test_many_checks_that_skip_themselves_refuse_certified(aside, status):
+    result = scored([*edge(1, 0, 0, aside), *[not_applicable("F-PERF-001")] * (aside // 20)])
+    assert (result.raw_score, result.status) == (1000, status)
     if status == "PROVISIONAL":
-        gap = 1000 - result.raw_score
-        why = f"{gap} points are of checks that were skipped: not run is not proven"
-        assert result.status_reasons == [f"score {result.raw_score} is below 850; {why}"]
+        assert result.status_reasons == [f"only {result.proven_raw} points are proven, of 850: the rest was skipped"]
+
+
+def test_the_reason_names_what_was_left_out():
+    result = scored([*edge(1, 0, 40), *[skipped("F-PERF-001")] * 2])
+    assert result.status_reasons == [
+        f"score {result.raw_score} is below 850; 42 skipped entries count as not passed: not run is not proven"
+    ]
 
 
 def test_hiding_failures_as_skips_gains_nothing():
     honest = scored([*edge(1, 30, 0), *[failed("F-PERF-001")] * 2])
     hidden = scored([*edge(1, 0, 30), *[skipped("F-PERF-001")] * 2])
     assert (honest.raw_score, honest.status) == (755, "PROVISIONAL")
-    assert (hidden.raw_score, hidden.ran_raw, hidden.status) == (755, 1000, "PROVISIONAL")
+    assert (hidden.raw_score, hidden.status) == (755, "PROVISIONAL")
+
+
+@pytest.mark.parametrize("gate_id", ["F-CONTRACT-I4-001", "G0-INTEGRITY-CONFIG", "F-X-P0-001"])
+def test_leaving_out_some_of_a_p0_gate_or_a_gateway_refuses_certified(gate_id):
+    """What runs in one format and is left out in another: nothing is known of the other."""
+    result = scored([*complete_run() * 9, *[passed(gate_id)] * 19, skipped(gate_id)])
+    assert (result.status, result.not_evaluated_gates) == ("PROVISIONAL", [gate_id])
+    assert scored([*complete_run() * 9, passed(gate_id), not_applicable(gate_id)]).status == "CERTIFIED"
 
 
 def at(backend):
@@ -57,7 +80,8 @@ def at(backend):
 
 def test_a_backend_of_which_nothing_ran_is_outside_the_scope():
     cpu = [*complete_run(), passed("F-A1-001", **at("cpu"))]
-    assert scored([*cpu, *[skipped("F-A2-001", **at("gpu"))] * 50]).raw_score == 1000
+    outside = scored([*cpu, *[skipped("F-A2-001", **at("gpu"))] * 50])
+    assert (outside.raw_score, outside.proven_raw, outside.left_out) == (1000, 1000, 0)
     tried = [*cpu, passed("F-A2-001", **at("gpu")), *[skipped("F-A2-001", **at("gpu"))] * 50]
     assert scored(tried).raw_score < 900
 

@@ -1,74 +1,46 @@
 """Many damaged files through one reader, in a process of its own under a memory limit: `python -m tests.fuzz.campaign
 READERS FIRST COUNT RUN FOLDER [SECONDS]`. Prints a JSON object for each reader: asked, inputs, refused, seconds,
-findings. The file in hand (FOLDER/READER) survives a crash.
+findings, rules. The file in hand (FOLDER/READER) survives a crash.
 """
 
 from __future__ import annotations
 
-import contextlib
+import base64
+import faulthandler
 import hashlib
 import json
 import resource
-import signal
 import sys
 import time
-import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.fuzz.targets import TARGETS, TYPED, check_line, mutant
+from tests.fuzz import corpus
+from tests.fuzz.judgement import judge, stop_when_stuck
+from tests.fuzz.target import mutant
+from tests.fuzz.targets import TARGETS
 
-LIMIT_SECONDS = 2.0
-LIMIT_BYTES = 192 << 20  # address space beyond what the process has after the sound files
+BEYOND_THE_FILE = 64 << 20  # bytes of address space beyond what the process has after the sound files, and the file's
 LARGEST_REPORT = 10
+# Keeps that limit for the readers: no further arenas of 64 MiB each, no reading of symbols for a panic in Rust.
+ENVIRONMENT = {"MALLOC_ARENA_MAX": "1", "RUST_BACKTRACE": "0"}
+# A library may be stuck where no signal wakes it: the process ends unless it reads WATCHED files in WATCHDOG_SECONDS.
+WATCHED = 100
+WATCHDOG_SECONDS = 60.0
+LARGEST_KEPT = 1 << 11  # bytes of an example of a rule
 
 
-class Hang(BaseException):
-    """The limit of time is over; no reader may catch it."""
+def watch() -> None:
+    """End this process, with the place where it stands, unless this is called again in WATCHDOG_SECONDS."""
+    faulthandler.dump_traceback_later(WATCHDOG_SECONDS, exit=True)
 
 
-REFUSED = "refused"
-
-
-def judge(name: str, path: Path) -> str | None:
-    """Read the file; None if it was read, REFUSED if it was refused as it should be, else what went wrong."""
-    started, refused = time.perf_counter(), None
-    try:
-        with time_limit():
-            TARGETS[name].read(path)
-    except TYPED as error:
-        try:
-            check_line(error)
-        except AssertionError as problem:
-            return f"bad error line: {problem}"
-        refused = REFUSED
-    except Hang:
-        return f"no answer within {5 * LIMIT_SECONDS:.0f} seconds"
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):
-            raise
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        return f"{type(error).__name__}: {error} at {Path(place.filename).name}:{place.lineno}"[:500]
-    took = time.perf_counter() - started
-    return f"took {took:.1f} seconds, limit {LIMIT_SECONDS}" if took > LIMIT_SECONDS else refused
-
-
-@contextlib.contextmanager
-def time_limit() -> Iterator[None]:
-    """Raise Hang after five times the limit, so that slow and stuck can be told apart."""
-    signal.setitimer(signal.ITIMER_REAL, 5 * LIMIT_SECONDS)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-
-
-def limit_memory() -> None:
-    """Allow this process LIMIT_BYTES more address space than it has now."""
+def limit_memory(largest: int) -> None:
+    """Allow this process BEYOND_THE_FILE and `largest` bytes more address space than it has now."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
-    limit = pages * resource.getpagesize() + LIMIT_BYTES
+    limit = pages * resource.getpagesize() + BEYOND_THE_FILE + largest
     resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
 
@@ -83,49 +55,64 @@ def run(name: str, first: int, count: int, run_number: int, folder: Path, limit:
     seeds = target.seeds()
     for data, _ in seeds.values():
         path.write_bytes(data)
-        problem = judge(name, path)
-        assert problem is None, f"{name}: a sound file is refused: {problem}"
-    signal.signal(signal.SIGALRM, _hang)
-    limit_memory()
+        for number in (0, 1):
+            verdict = judge(name, path, number)
+            assert verdict.finding is verdict.rule is None, f"{name}: a sound file is refused: {verdict}"
+    stop_when_stuck()
+    watch()  # before the limit: the stack of its thread is no memory of the reader
+    limit_memory(max(len(data) for data, _ in seeds.values()))
+    known = corpus.kept(name)
+    kept = list(known.values())
+
+    def make(number: int) -> bytes:
+        return mutant(seeds, number, run_number, kept)
+
+    told = _inputs(name, range(first, first + count), make, path, limit)
+    rules = {rule: data for rule, data in told.pop("rules").items() if rule not in known}
+    return {"reader": name, "asked": count, **told, "rules": rules}
+
+
+def _inputs(name: str, numbers: range, make: Callable[[int], bytes], path: Path, limit: float) -> dict[str, Any]:
     findings: list[dict[str, str]] = []
     known: set[str] = set()
-    started = time.perf_counter()
+    rules: dict[str, str] = {}
     done = refused = 0
-    for number in range(first, first + count):
+    started = time.perf_counter()
+    for number in numbers:
         if limit and time.perf_counter() - started > limit:
             break
-        data = mutant(target, number, run_number, seeds)
+        if done % WATCHED == 0:
+            watch()
+        data = make(number)
         with path.open("wb") as stream:
             stream.write(data)
-        problem = judge(name, path)
+        verdict = judge(name, path, number)
         done += 1
-        if problem == REFUSED:
+        if verdict.finding is not None:
+            if (place := _place(verdict.finding)) not in known:
+                known.add(place)
+                file = _keep(name, data, path.parent / "findings")
+                findings.append({"file": str(file), "problem": verdict.finding, "number": str(number)})
+                if len(findings) >= LARGEST_REPORT:
+                    break
+        elif verdict.rule is not None:
             refused += 1
-        elif problem is not None and _place(problem) not in known:
-            known.add(_place(problem))
-            kept = folder / "findings" / f"{name}-{hashlib.sha256(data).hexdigest()[:12]}.bin"
-            kept.parent.mkdir(exist_ok=True)
-            kept.write_bytes(data)
-            findings.append({"file": str(kept), "problem": problem, "number": str(number)})
-            if len(findings) >= LARGEST_REPORT:
-                break
+            if verdict.rule not in rules and len(data) <= LARGEST_KEPT:
+                rules[verdict.rule] = base64.b64encode(data).decode()
+    faulthandler.cancel_dump_traceback_later()
     seconds = round(time.perf_counter() - started, 2)
-    return {
-        "reader": name,
-        "asked": count,
-        "inputs": done,
-        "refused": refused,
-        "seconds": seconds,
-        "findings": findings,
-    }
+    return {"inputs": done, "refused": refused, "seconds": seconds, "findings": findings, "rules": rules}
 
 
-def _place(problem: str) -> str:
-    return problem.partition(":")[0] + problem.rpartition(" at ")[2]
+def _keep(name: str, data: bytes, folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    kept = folder / f"{name}-{hashlib.sha256(data).hexdigest()[:12]}.bin"
+    kept.write_bytes(data)
+    return kept
 
 
-def _hang(number: int, frame: object) -> None:
-    raise Hang
+def _place(finding: str) -> str:
+    return finding.partition(":")[0] + finding.rpartition(" at ")[2]
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@ Plain byte damage (flips, cuts, copies) is mixed in; checksums and length words 
 
 from __future__ import annotations
 
-import copy
 import json
+import pickle
 import random
 import struct
 from collections.abc import Callable
@@ -54,9 +54,17 @@ def damaged_bytes(data: bytes, draw: random.Random, head: int = 0) -> bytes:
     return bytes(changed)
 
 
-def damaged_json(document: Any, draw: random.Random) -> Any:
-    """A copy of `document` in which one to three places hold another value, are missing, doubled or renamed."""
-    changed = copy.deepcopy(document)
+def spliced(first: bytes, second: bytes, draw: random.Random) -> bytes:
+    """The beginning of one file and the end of another."""
+    return first[: draw.randrange(len(first) + 1)] + second[draw.randrange(len(second) + 1) :]
+
+
+def damaged_json(packed: bytes, draw: random.Random) -> Any:
+    """The document that was pickled, with one to three places that hold another value, are missing, doubled or renamed.
+
+    Pickled because that is the quickest copy of nested JSON.
+    """
+    changed = pickle.loads(packed)
     for _ in range(draw.choice((1, 1, 2, 3))):
         holder: Any = changed
         while isinstance(holder, (dict, list)) and holder:
@@ -85,7 +93,7 @@ def _change(holder: Any, key: Any, draw: random.Random) -> None:
         at = draw.randrange(len(text) + 1)
         holder[key] = text[:at] + draw.choice(("", "\x00", "/", "../", "\u202e", "é", "0", "9" * 30)) + text[at + 1 :]
     else:
-        holder[key] = copy.deepcopy(draw.choice(JSON_VALUES))
+        holder[key] = pickle.loads(pickle.dumps(draw.choice(JSON_VALUES)))
 
 
 def as_json(document: Any) -> bytes:
@@ -93,15 +101,20 @@ def as_json(document: Any) -> bytes:
     return json.dumps(document).encode("utf-8", "surrogatepass")
 
 
-def safetensors(data: bytes, draw: random.Random) -> bytes:
+def safetensors(seed: bytes) -> Mutation:
     """Another header with a right length word, or damaged bytes."""
-    if draw.random() < 0.35:
-        return damaged_bytes(data, draw, 8 + struct.unpack_from("<Q", data)[0])
-    (length,) = struct.unpack_from("<Q", data)
-    header = as_json(damaged_json(json.loads(data[8 : 8 + length]), draw))
-    if draw.random() < 0.1:
-        header = damaged_bytes(header, draw) or b"{"
-    return struct.pack("<Q", len(header)) + header + data[8 + length :]
+    (length,) = struct.unpack_from("<Q", seed)
+    packed = pickle.dumps(json.loads(seed[8 : 8 + length]))
+
+    def mutate(data: bytes, draw: random.Random) -> bytes:
+        if draw.random() < 0.35:
+            return damaged_bytes(data, draw, 8 + length)
+        header = as_json(damaged_json(packed, draw))
+        if draw.random() < 0.1:
+            header = damaged_bytes(header, draw) or b"{"
+        return struct.pack("<Q", len(header)) + header + data[8 + length :]
+
+    return mutate
 
 
 def gguf(fields: list[tuple[int, int]]) -> Mutation:
@@ -142,37 +155,42 @@ def gguf_fields(data: bytes, read: Callable[[], None]) -> list[tuple[int, int]]:
     return [(at, size) for at, size in fields if at + size <= len(data)]
 
 
-def apr(data: bytes, draw: random.Random) -> bytes:
+def apr(seed: bytes) -> Mutation:
     """Damage in header, metadata or index of an APR file; checksums are made right again nine times in ten."""
-    header = apr_layout.Header.parse(data)
-    kind = draw.random()
-    if kind < 0.35:
-        end = header.metadata_offset + header.metadata_size
-        text = as_json(damaged_json(json.loads(data[header.metadata_offset : end]), draw))
-        room = header.index_offset - header.metadata_offset
-        if len(text) <= room:
+    header = apr_layout.Header.parse(seed)
+    start, end, room = header.metadata_offset, header.metadata_offset + header.metadata_size, header.index_offset
+    packed = pickle.dumps(json.loads(seed[start:end]))
+
+    def mutate(data: bytes, draw: random.Random) -> bytes:
+        kind = draw.random()
+        if kind < 0.35:
+            text = as_json(damaged_json(packed, draw))
+            if start + len(text) <= room:
+                changed = bytearray(data)
+                changed[start:room] = text.ljust(room - start, b"\0")
+                struct.pack_into("<I", changed, 20, len(text))
+                data = bytes(changed)
+        elif kind < 0.75:
             changed = bytearray(data)
-            changed[header.metadata_offset : header.index_offset] = text.ljust(room, b"\0")
-            struct.pack_into("<I", changed, 20, len(text))
+            for _ in range(draw.choice((1, 1, 2))):
+                at = draw.randrange(room, max(header.data_offset, room + 1))
+                _put_number(changed, at, draw.choice(NUMBERS), draw.choice((1, 1, 2, 8)))
             data = bytes(changed)
-    elif kind < 0.75:
-        changed = bytearray(data)
-        for _ in range(draw.choice((1, 1, 2))):
-            at = draw.randrange(header.index_offset, max(header.data_offset, header.index_offset + 1))
-            _put_number(changed, at, draw.choice(NUMBERS), draw.choice((1, 1, 2, 8)))
-        data = bytes(changed)
-    else:
-        data = damaged_bytes(data, draw, 64)
-    if len(data) >= 68 and draw.random() < 0.9:
-        data = apr_layout.reseal(data)
-    return data
+        else:
+            data = damaged_bytes(data, draw, 64)
+        return apr_layout.reseal(data) if len(data) >= 68 and draw.random() < 0.9 else data
+
+    return mutate
 
 
-def json_text(data: bytes, draw: random.Random) -> bytes:
+def json_text(seed: bytes) -> Mutation:
     """Another JSON document, or damaged bytes."""
-    if draw.random() < 0.2:
-        return damaged_bytes(data, draw)
-    return as_json(damaged_json(json.loads(data), draw))
+    packed = pickle.dumps(json.loads(seed))
+
+    def mutate(data: bytes, draw: random.Random) -> bytes:
+        return damaged_bytes(data, draw) if draw.random() < 0.2 else as_json(damaged_json(packed, draw))
+
+    return mutate
 
 
 def lines(data: bytes, draw: random.Random) -> bytes:
@@ -197,14 +215,19 @@ def lines(data: bytes, draw: random.Random) -> bytes:
     return b"".join(rows)
 
 
-def evidence_lines(data: bytes, draw: random.Random) -> bytes:
+def json_lines(seed: bytes) -> Mutation:
     """A JSON Lines file in which one line is another document, or bytes are damaged."""
-    if draw.random() < 0.3:
-        return damaged_bytes(data, draw)
-    rows = data.splitlines()
-    at = draw.randrange(len(rows))
-    rows[at] = json_text(rows[at], draw)
-    return b"\n".join(rows) + b"\n" * draw.randrange(2)
+    each = [json_text(row) for row in seed.splitlines()]
+
+    def mutate(data: bytes, draw: random.Random) -> bytes:
+        if draw.random() < 0.3:
+            return damaged_bytes(data, draw)
+        rows = data.splitlines()
+        at = draw.randrange(len(rows))
+        rows[at] = each[at](rows[at], draw)
+        return b"\n".join(rows) + b"\n" * draw.randrange(2)
+
+    return mutate
 
 
 def _put_number(data: bytearray, at: int, value: int, size: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -12,9 +13,12 @@ from pathlib import Path
 import pytest
 
 from pytest_aprqa.formats.errors import FormatError
-from tests.fuzz import campaign
+from tests.fuzz import corpus, judgement
 from tests.fuzz.budget import Budget
-from tests.fuzz.targets import TARGETS, Target, mutant, read_weights
+from tests.fuzz.judgement import judge
+from tests.fuzz.model_targets import read_weights
+from tests.fuzz.target import mutant
+from tests.fuzz.targets import TARGETS
 
 ROOT = Path(__file__).resolve().parents[2]
 BINARY = ("safetensors", "gguf", "apr")
@@ -33,12 +37,11 @@ def faulty(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.mark.parametrize("reader", list(TARGETS))
 def test_inputs_are_repeatable_and_differ(reader: str) -> None:
-    target: Target = TARGETS[reader]
-    seeds = target.seeds()
-    inputs = [mutant(target, number, 3, seeds) for number in range(60)]
-    assert inputs == [mutant(target, number, 3, seeds) for number in range(60)]
+    seeds, kept = TARGETS[reader].seeds(), list(corpus.kept(reader).values())
+    inputs = [mutant(seeds, number, 3, kept) for number in range(60)]
+    assert inputs == [mutant(TARGETS[reader].seeds(), number, 3, kept) for number in range(60)]
     assert len(set(inputs)) > 40
-    assert inputs[:5] != [mutant(target, number, 4, seeds) for number in range(5)]
+    assert inputs[:5] != [mutant(seeds, number, 4, kept) for number in range(5)]
 
 
 @pytest.mark.parametrize("reader", BINARY)
@@ -46,7 +49,7 @@ def test_damage_reaches_many_rules(reader: str, tmp_path: Path) -> None:
     target, words = TARGETS[reader], set()
     seeds, path = target.seeds(), tmp_path / TARGETS[reader].file
     for number in range(300):
-        path.write_bytes(mutant(target, number, 5, seeds))
+        path.write_bytes(mutant(seeds, number, 5))
         try:
             target.read(path)
         except FormatError as error:
@@ -59,7 +62,7 @@ def test_an_exception_without_a_type_of_ours_is_a_finding(faulty, tmp_path: Path
         read_weights(path)
         {}["missing"]
 
-    assert "KeyError: 'missing' at test_fuzz_parts.py" in str(campaign.judge(faulty(read), _sound(tmp_path)))
+    assert "KeyError: 'missing' at test_fuzz_parts.py" in str(judge(faulty(read), _sound(tmp_path)).finding)
 
 
 def test_a_line_break_in_an_error_is_a_finding(faulty, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,22 +72,21 @@ def test_a_line_break_in_an_error_is_a_finding(faulty, tmp_path: Path, monkeypat
         raise error
 
     monkeypatch.setattr(FormatError, "__str__", lambda self: self.args[0])
-    assert "more than one line" in str(campaign.judge(faulty(read), _sound(tmp_path)))
+    assert "more than one line" in str(judge(faulty(read), _sound(tmp_path)).finding)
 
 
 def test_a_slow_reader_is_a_finding(faulty, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(campaign, "LIMIT_SECONDS", 0.05)
-    assert "limit 0.05" in str(campaign.judge(faulty(lambda path: time.sleep(0.1)), _sound(tmp_path)))
-    assert campaign.judge(faulty(lambda path: None), _sound(tmp_path)) is None
+    monkeypatch.setattr(judgement, "LIMIT_SECONDS", 0.05)
+    assert "limit 0.05" in str(judge(faulty(lambda path: time.sleep(0.1)), _sound(tmp_path)).finding)
+    assert judge(faulty(lambda path: None), _sound(tmp_path)).finding is None
 
 
 def test_a_stuck_reader_is_stopped(faulty, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(campaign, "LIMIT_SECONDS", 0.05)
-    import signal
-
-    before = signal.signal(signal.SIGALRM, campaign._hang)
+    monkeypatch.setattr(judgement, "STUCK_SECONDS", 0.05)
+    before = signal.getsignal(signal.SIGALRM)
+    judgement.stop_when_stuck()
     try:
-        assert "no answer" in str(campaign.judge(faulty(lambda path: time.sleep(5)), _sound(tmp_path)))
+        assert "no answer" in str(judge(faulty(lambda path: time.sleep(5)), _sound(tmp_path)).finding)
     finally:
         signal.signal(signal.SIGALRM, before)
 
@@ -116,3 +118,13 @@ def test_no_more_files_are_begun_when_the_time_is_over(limit: float, all_of_them
     result = json.loads(ended.stdout)
     assert result["asked"] == 300
     assert (result["inputs"] == 300) is all_of_them
+
+
+@pytest.mark.parametrize(("asked", "minutes", "status"), [(600, "9", 0), (100_000, "0.001", 1)])
+def test_a_run_in_which_a_reader_gets_too_few_files_fails(asked: int, minutes: str, status: int, tmp_path) -> None:
+    command = [sys.executable, "-m", "pytest", "tests/fuzz", "-q", "-p", "no:cacheprovider", f"--basetemp={tmp_path}"]
+    command += ["-k", "many_damaged and evidence", "--fuzz-inputs", str(asked), "--fuzz-minutes", minutes]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == status, ended.stdout
+    assert ("600 of       600 files" in ended.stdout) is (status == 0)
+    assert ("FEWER THAN ASKED FOR" in ended.stdout) is (status == 1)

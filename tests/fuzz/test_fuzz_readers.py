@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -12,12 +13,12 @@ from typing import Any
 
 import pytest
 
+from tests.fuzz.campaign import ENVIRONMENT
 from tests.fuzz.conftest import RESULT
 from tests.fuzz.targets import TARGETS
 
 ROOT = Path(__file__).resolve().parents[2]
 FEW = 60  # damaged files for each reader in the everyday tests
-PARTS = 4  # of a long run, so that several processes share it
 IN_MEMORY = Path("/dev/shm")
 
 
@@ -35,7 +36,8 @@ def campaign(
     """Results of the child. Fails with the findings, whose files are copied to `kept`."""
     command = [sys.executable, "-m", "tests.fuzz.campaign", readers, str(first), str(count), str(run), str(folder)]
     command += [str(seconds)] if seconds else []
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    environment = os.environ | ENVIRONMENT
+    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     results = [json.loads(line) for line in ended.stdout.splitlines()]
     if ended.returncode:
         shutil.copytree(folder, kept, dirs_exist_ok=True)
@@ -44,7 +46,7 @@ def campaign(
     for finding in findings:
         kept.mkdir(parents=True, exist_ok=True)
         shutil.copy(finding["file"], kept)
-    told = "\n".join(f"{Path(f['file']).name} (input {f['number']}): {f['problem']}" for f in findings)
+    told = "\n".join(f"{Path(f['file']).name} (input {f['number']} of run {run}): {f['problem']}" for f in findings)
     assert not findings, f"{told}\nthe files are in {kept}; mend the reader and keep them in tests/data/fuzz/READER"
     return results
 
@@ -58,18 +60,20 @@ def test_a_few_damaged_files_for_each_reader(folder: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.fuzz
-@pytest.mark.parametrize("part", range(PARTS))
-@pytest.mark.parametrize("reader", list(TARGETS))
 def test_many_damaged_files(
-    reader: str, part: int, folder: Path, tmp_path: Path, request: pytest.FixtureRequest, job_seconds: float
+    reader: str,
+    first: int,
+    count: int,
+    folder: Path,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    job_seconds: float,
 ) -> None:
-    asked = request.config.getoption("fuzz_inputs", 0)
-    if not asked:
+    if not count:
         pytest.skip("a long run is asked for by --fuzz-inputs N")
-    count = max(1, round(asked * TARGETS[reader].share / PARTS))
     run = request.config.getoption("fuzz_run", 1)
-    (result,) = campaign(reader, part * count, count, run, folder, tmp_path / "findings", job_seconds)
-    told = {key: result[key] for key in ("reader", "asked", "inputs", "refused", "seconds")}
+    (result,) = campaign(reader, first, count, run, folder, tmp_path / "findings", job_seconds)
+    told = {key: result[key] for key in ("reader", "asked", "inputs", "refused", "seconds", "rules")}
     request.node.user_properties.append((RESULT, json.dumps(told)))
     assert 0 < result["inputs"] <= count
     assert job_seconds or result["inputs"] == count

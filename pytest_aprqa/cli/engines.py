@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from pytest_aprqa.engine_certification import EngineCertificate
     from pytest_aprqa.engine_comparison import EngineRun
 
 PROMPTS = ("What is 2+2?", "def add(a, b):", "Hello!")
@@ -26,6 +27,15 @@ _WIDTH = 40
 @click.option("-p", "--prompt", "prompts", multiple=True, default=PROMPTS, help="Instead of the built-in prompts.")
 @click.option("-n", "--max-tokens", type=click.IntRange(1, 4096), default=12, show_default=True)
 @click.option("--timeout", type=click.IntRange(1, 3600), default=120, show_default=True, help="Seconds for one answer.")
+@click.option("--certify", "playbook", metavar="PLAYBOOK", help="Then run this playbook on each engine as well.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("evidence/engines"),
+    show_default=True,
+    help="Evidence of --certify goes to OUTPUT/ENGINE.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 @click.pass_context
 def command(
@@ -37,16 +47,21 @@ def command(
     prompts: tuple[str, ...],
     max_tokens: int,
     timeout: int,
+    playbook: str | None,
+    output: Path,
     as_json: bool,
 ) -> None:
     """Ask every engine that is here the same prompts, raw and through the chat template, greedily.
 
     MODEL is a file (GGUF, APR, SafeTensors) or the folder of a SafeTensors model, of which GGUF and APR are derived.
-    Each engine is compared with torch on the first file. Exit codes: 0 all agree, 1 a disagreement or an engine that
-    failed, 2 wrong use.
+    Each engine is compared with torch on the first file. With --certify a playbook is run on each of them too, scores
+    and verdicts are set side by side. Exit codes: 0 all agree, 1 a disagreement or an engine that failed, 2 wrong use.
     Example: aprqa engines model.gguf --engine torch --engine llama
+    Example: aprqa engines models/tiny-qwen2 --certify tiny-qwen2-mvp --apr-binary apr
     """
+    from pytest_aprqa.cli.engine_certificates import show_certificates
     from pytest_aprqa.cli.progress_bar import working
+    from pytest_aprqa.engine_certification import verdict_differences
     from pytest_aprqa.engine_comparison import artifacts_of, compare_engines
     from pytest_aprqa.engines.plugins import BUILT_IN
     from pytest_aprqa.reporting.hostile_text import for_terminal
@@ -72,9 +87,32 @@ def command(
             reports.append(run)
             if not as_json:
                 _show(run)
+    certificates = _certified([e.name for e in engines], playbook, output, apr_binary, engine_url) if playbook else []
+    differences = list(verdict_differences(certificates))
     if as_json:
-        click.echo(json.dumps([_plain(run) for run in reports], indent=2))
-    ctx.exit(1 if failed else 0)
+        rows = [_plain(run) for run in reports] + [certificate.to_json() for certificate in certificates]
+        click.echo(json.dumps(rows, indent=2))
+    elif certificates:
+        show_certificates(str(playbook), certificates, differences)
+    ctx.exit(1 if failed or differences else 0)
+
+
+def _certified(
+    names: list[str], playbook: str, output: Path, apr_binary: str | None, engine_url: str | None
+) -> list[EngineCertificate]:
+    from pytest_aprqa.cli.progress_bar import working
+    from pytest_aprqa.cli.run import arguments_for_pytest, captured_pytest
+    from pytest_aprqa.engine_certification import certify_on
+
+    def run(arguments: list[str]) -> tuple[int, str]:
+        return captured_pytest(arguments_for_pytest(playbook, tuple(arguments)))
+
+    certificates = []
+    for name in names:
+        with working(f"running {playbook} on {name}"):
+            program = (apr_binary or "apr") if name == "apr" else None
+            certificates.append(certify_on(name, playbook, output, run, apr_binary=program, engine_url=engine_url))
+    return certificates
 
 
 def _next(compared: Iterator[EngineRun]) -> EngineRun | None:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_aprqa.formats.errors import FormatError
+from pytest_aprqa.formats.joined_tensors import joined_names, joined_shape, joined_values
 from pytest_aprqa.formats.names import expert_names, hf_name
 from pytest_aprqa.formats.stored_order import Order, from_stored, order_of, shape_of
 from pytest_aprqa.formats.tensor_file import TensorEntry, TensorFile
@@ -23,7 +24,8 @@ LARGEST_EXPERTS = 1024  # of one layer; a tensor that stacks more keeps its own 
 class CanonicalTensors:
     """The tensors of FILE under Hugging Face names. Names without a mapping keep their own name.
 
-    Values of GGUF files are brought back to what Hugging Face has (stored_order); stacked experts are told one by one.
+    Values of GGUF files are brought back to what Hugging Face has (stored_order); stacked experts are told one by one,
+    and what is stored in parts is one tensor again (joined_tensors).
     In APR files rows stay as stored, whatever the names: `rope_type` in the metadata says how they rotate. A head
     stored without bytes (tied) is left out of `names`; `tied_head` is then True. FormatError: two tensors, one name.
     """
@@ -36,9 +38,15 @@ class CanonicalTensors:
         self._heads = (num_heads, num_kv_heads)
         self._sources: dict[str, str] = {}
         self._experts: dict[str, int] = {}
+        self._joined = joined_names(file.entries.keys(), architecture) if file.format == "gguf" else {}
         self.tied_head = False
+        firsts = {parts[0]: name for name, parts in self._joined.items()}
+        others = {part for parts in self._joined.values() for part in parts[1:]}
         for own, entry in file.entries.items():
-            if file.format == "gguf" and own == ROTARY_DIVISORS:
+            if (file.format == "gguf" and own == ROTARY_DIVISORS) or own in others:
+                continue
+            if own in firsts:
+                self._add(firsts[own], own, entry)
                 continue
             stacked = self._stacked(own, entry)
             self._experts |= {name: number for number, name in enumerate(stacked)}
@@ -69,12 +77,21 @@ class CanonicalTensors:
             raise FormatError(self.file.path, f"tensor {name!r}", "is not in the file")
         return self._sources[name]
 
+    def source_names(self, name: str) -> tuple[str, ...]:
+        """The file's own names of all parts of canonical tensor NAME, usually one. FormatError as `source_name`."""
+        return self._joined.get(name) or (self.source_name(name),)
+
     def entry(self, name: str) -> TensorEntry:
         """The stored entry under its canonical name and the shape of its values; of a stacked expert, its own part.
 
-        Complex numbers count as two values: a last axis of 2 for the real and the imaginary part.
+        Complex numbers count as two values: a last axis of 2 for the real and the imaginary part. Of what is stored in
+        parts, the type and the offset are those of the first one.
         """
         entry = self.file.entries[self.source_name(name)]
+        if name in self._joined:
+            parts = [self.file.entries[part] for part in self._joined[name]]
+            shape, size = joined_shape([part.shape for part in parts]), sum(part.nbytes for part in parts)
+            return replace(entry, name=name, shape=shape, nbytes=size)
         if entry.dtype == "C64":
             return replace(entry, name=name, shape=(*entry.shape, 2))
         if name in self._experts:
@@ -85,13 +102,15 @@ class CanonicalTensors:
 
     def read(self, name: str) -> NDArray[np.float32]:
         """Tensor NAME as float32 of its shape, rows in Hugging Face order. FormatError: unknown or undecodable."""
-        values = self.file.read(self.source_name(name))
+        values = [self.file.read(own) for own in self.source_names(name)]
         if name in self._experts:
-            expert: NDArray[np.float32] = values[self._experts[name]]
+            expert: NDArray[np.float32] = values[0][self._experts[name]]
             return expert
         order = self._order_of(name)
         try:
-            ordered: NDArray[np.float32] = from_stored(values, order, *self._heads)
+            if name in self._joined:
+                return joined_values(values, *self._heads)
+            ordered: NDArray[np.float32] = from_stored(values[0], order, *self._heads)
         except ValueError as problem:
             raise FormatError(
                 self.file.path, f"tensor {name!r}", str(problem), advice="check the head counts"
@@ -114,7 +133,7 @@ class CanonicalTensors:
         self.file.count_read(self.source_name(name), size)
 
     def _as_stored(self, name: str) -> bool:
-        return name not in self._experts and self._order_of(name) is None
+        return name not in self._experts and name not in self._joined and self._order_of(name) is None
 
     def _order_of(self, name: str) -> Order | None:
         return order_of(name, self.architecture) if self.file.format == "gguf" else None

@@ -117,7 +117,7 @@ TABLES: Final[dict[str, NameTable]] = {
         {k: v for k, v in (_ATTENTION | _GATED).items() if v not in ("attn_q_norm", "attn_k_norm")}
         | {"self_attn.q_layernorm": "attn_q_norm", "self_attn.k_layernorm": "attn_k_norm"},
     ),
-    # Its fused wqkv is three tensors in GGUF and has no row here.
+    # Its fused wqkv is three tensors in GGUF and has no row here: see joined_tensors.
     "internlm2": NameTable(
         {"model.tok_embeddings": "token_embd", "model.norm": "output_norm", "output": "output"},
         {
@@ -130,6 +130,29 @@ TABLES: Final[dict[str, NameTable]] = {
         },
     ),
 }
+# Newer files store kv_b_proj in two parts: see joined_tensors.
+_LATENT: Final = {
+    "self_attn.q_a_proj": "attn_q_a",
+    "self_attn.q_a_layernorm": "attn_q_a_norm",
+    "self_attn.q_b_proj": "attn_q_b",
+    "self_attn.kv_a_proj_with_mqa": "attn_kv_a_mqa",
+    "self_attn.kv_a_layernorm": "attn_kv_a_norm",
+    "self_attn.kv_b_proj": "attn_kv_b",
+}
+_SHARED_EXPERTS: Final = {
+    "mlp.shared_experts.gate_proj": "ffn_gate_shexp",
+    "mlp.shared_experts.up_proj": "ffn_up_shexp",
+    "mlp.shared_experts.down_proj": "ffn_down_shexp",
+}
+TABLES["deepseek_v2"] = NameTable(
+    _GLOBAL,
+    {k: v for k, v in _ATTENTION.items() if v not in ("attn_k", "attn_v", "attn_q_norm", "attn_k_norm", "attn_qkv")}
+    | _LATENT
+    | _GATED
+    | _SHARED_EXPERTS
+    | {"mlp.gate": "ffn_gate_inp"},
+    experts=_EXPERTS,
+)
 #: `general.architecture` of GGUF -> model_type of Hugging Face, where the two differ.
 FAMILY_OF: Final = {
     "phi2": "phi",
@@ -137,6 +160,7 @@ FAMILY_OF: Final = {
     "gemma3": "gemma3_text",
     "qwen3moe": "qwen3_moe",
     "qwen2moe": "qwen2_moe",
+    "deepseek2": "deepseek_v2",
 }
 #: model_type of Hugging Face -> `general.architecture`, for families that ggml's code runs under another name.
 ARCHITECTURE_OF: Final = {family: architecture for architecture, family in FAMILY_OF.items()} | {

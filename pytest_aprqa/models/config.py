@@ -11,6 +11,7 @@ from typing import Any
 from pytest_aprqa.formats.tensor_file import TensorEntry
 from pytest_aprqa.models.errors import ModelError
 from pytest_aprqa.models.hf_config_names import hf_names
+from pytest_aprqa.models.latent_attention import LatentAttention, latent_from_apr, latent_from_gguf, latent_from_hf
 from pytest_aprqa.models.rope_scaling import scaling_from_gguf, scaling_from_hf
 
 MOST_LAYERS = 10_000  # fifty times the deepest published model; every layer is a loop over its tensors
@@ -19,17 +20,23 @@ LARGEST_CONFIG = 16 << 20  # bytes of a config.json that is read
 EMBEDDINGS = ("model.embed_tokens.weight", "token_embd.weight", "transformer.wte.weight")
 HEADS = ("lm_head.weight", "output.weight")
 # Families whose q, k, v projections have biases when the declaration does not say (public model code).
-BIASED_FAMILIES = frozenset({"qwen2", "phi", "gpt2", "gpt_bigcode", "starcoder2"})
+BIASED_FAMILIES = frozenset({"qwen2", "phi", "gpt2", "gpt_bigcode", "starcoder2", "phi3small", "internlm2"})
 # Families whose `attention_bias` holds for the output projection too.
 OUTPUT_BIASED_FAMILIES = frozenset(
     {"llama", "granite", "gemma", "gemma2", "gemma3_text", "nemotron", "olmo", "olmo2", "smollm3", "qwen3", "qwen3_moe"}
+    | {"internlm2", "deepseek_v2"}
 )
 # rope_type of APR metadata: 0 rotates adjacent pairs, 2 rotates halves (apr-format 6.1).
 ROPE_STYLES = {0: "interleaved", 2: "half"}
 # Families whose head_dim is not hidden_size / heads when config.json leaves it out (public model code).
 HEAD_DIMS = {"qwen3": 128, "gemma": 256, "gemma2": 256, "gemma3_text": 256}
 # Families whose head is tied when the declaration does not say.
-TIED_FAMILIES = frozenset({"gpt2", "gpt_bigcode", "gemma", "gemma2", "gemma3_text", "falcon", "starcoder2", "smollm3"})
+TIED_FAMILIES = frozenset(
+    {"gpt2", "gpt_bigcode", "gemma", "gemma2", "gemma3_text", "falcon", "starcoder2", "smollm3", "phi3small"}
+)
+# Rows of one expert, and experts that every token takes, when config.json leaves them out (public model code).
+DEFAULT_EXPERT_SIZES = {"deepseek_v2": 1407}
+DEFAULT_SHARED_EXPERTS = {"deepseek_v2": 2}
 # Families with a window wherever the declaration names one.
 WINDOWED_FAMILIES = frozenset({"mistral", "mixtral", "gemma2", "gemma3_text", "phi3", "starcoder2"})
 # Families whose layers have a window only where `use_sliding_window` says so.
@@ -70,6 +77,10 @@ class ModelConfig:
     # Experts of a layer (0: none) and the rows of one of them.
     num_experts: int = 0
     expert_size: int = 0
+    # Experts that every token takes, and the first layers, which have none.
+    shared_experts: int = 0
+    dense_layers: int = 0
+    latent: LatentAttention | None = None
 
     def to_transformers(self) -> dict[str, Any]:
         """Keyword arguments of the transformers configuration class of `architecture`."""
@@ -121,13 +132,15 @@ def config_from_hf(place: Path) -> ModelConfig:
     theta = _given(scaling.get("rope_theta"), document.get("rope_theta"), 10000.0)
     biased = reader.flag("attention_bias", architecture in BIASED_FAMILIES)
     experts = _experts(reader)
+    latent = latent_from_hf(architecture, document, reader.count)
+    head_dim = latent.key if latent else HEAD_DIMS.get(architecture, max(1, hidden // heads))
     return ModelConfig(
         architecture=architecture,
         hidden_size=hidden,
         num_layers=reader.count("num_hidden_layers", limit=MOST_LAYERS),
         num_heads=heads,
         num_kv_heads=reader.count("num_key_value_heads", heads),
-        head_dim=reader.count("head_dim", HEAD_DIMS.get(architecture, max(1, hidden // heads))),
+        head_dim=head_dim if latent else reader.count("head_dim", head_dim),
         intermediate_size=reader.count("intermediate_size", 4 * hidden),
         vocab_size=reader.count("vocab_size"),
         max_position_embeddings=reader.count("max_position_embeddings", 2048),
@@ -142,13 +155,16 @@ def config_from_hf(place: Path) -> ModelConfig:
         mlp_bias=reader.flag("mlp_bias", False),
         num_experts=experts,
         expert_size=_expert_size(architecture, reader, 4 * hidden) if experts else 0,
+        shared_experts=reader.none_or_count("n_shared_experts", DEFAULT_SHARED_EXPERTS.get(architecture, 0)),
+        dense_layers=reader.none_or_count("first_k_dense_replace"),
+        latent=latent,
         **_window(architecture, document, reader),
     )
 
 
 def _experts(reader: _Reader) -> int:
     """Experts of a layer, 0 where the declaration names none."""
-    for field in ("num_local_experts", "num_experts"):
+    for field in ("num_local_experts", "num_experts", "n_routed_experts"):
         if reader.given(field):
             return reader.count(field)
     return 0
@@ -157,7 +173,8 @@ def _experts(reader: _Reader) -> int:
 def _expert_size(architecture: str, reader: _Reader, default: int) -> int:
     """Rows of one expert; those of Mixtral have the size of a whole layer."""
     whole = reader.count("intermediate_size", default)
-    return whole if architecture == "mixtral" else reader.count("moe_intermediate_size", whole)
+    default = DEFAULT_EXPERT_SIZES.get(architecture, whole)
+    return whole if architecture == "mixtral" else reader.count("moe_intermediate_size", default)
 
 
 def _window(architecture: str, document: Mapping[str, Any], reader: _Reader) -> dict[str, Any]:
@@ -224,13 +241,14 @@ def config_from_gguf(path: Path, metadata: Mapping[str, Any], entries: Mapping[s
     rows = embedding.shape[0] if embedding is not None else None
     experts = reader.count(key + "expert_count") if metadata.get(key + "expert_count") else 0
     window = key + "attention.sliding_window"
+    latent = latent_from_gguf(metadata, key, reader.count)
     return ModelConfig(
         architecture=architecture,
         hidden_size=hidden,
         num_layers=reader.count(key + "block_count", limit=MOST_LAYERS),
         num_heads=heads,
-        num_kv_heads=reader.count(key + "attention.head_count_kv", heads),
-        head_dim=reader.count(key + "attention.key_length", max(1, hidden // heads)),
+        num_kv_heads=heads if latent else reader.count(key + "attention.head_count_kv", heads),
+        head_dim=latent.key if latent else reader.count(key + "attention.key_length", max(1, hidden // heads)),
         intermediate_size=reader.count(key + "feed_forward_length"),
         vocab_size=reader.count(key + "vocab_size", rows),
         max_position_embeddings=reader.count(key + "context_length"),
@@ -250,6 +268,9 @@ def config_from_gguf(path: Path, metadata: Mapping[str, Any], entries: Mapping[s
         expert_size=reader.count(key + "expert_feed_forward_length", reader.count(key + "feed_forward_length"))
         if experts
         else 0,
+        shared_experts=reader.none_or_count(key + "expert_shared_count"),
+        dense_layers=reader.none_or_count(key + "leading_dense_block_count"),
+        latent=latent,
     )
 
 
@@ -294,6 +315,8 @@ def config_from_apr(path: Path, metadata: Mapping[str, Any], entries: Mapping[st
     if isinstance(rope_type, bool) or not isinstance(rope_type, int) or rope_type not in ROPE_STYLES:
         found = repr(rope_type)[:40]
         raise ModelError(path, "metadata rope_type", "unknown rotary convention", found=found, limit="0 or 2")
+    latent = latent_from_apr(values, reader.count)
+    experts = reader.none_or_count("num_experts")
     eps_default = 1e-6 if architecture.startswith(("qwen", "gemma", "deepseek")) else 1e-5
     return ModelConfig(
         architecture=architecture,
@@ -301,7 +324,7 @@ def config_from_apr(path: Path, metadata: Mapping[str, Any], entries: Mapping[st
         num_layers=reader.count("num_layers", limit=MOST_LAYERS),
         num_heads=heads,
         num_kv_heads=reader.count("num_kv_heads", heads),
-        head_dim=reader.count("head_dim", max(1, hidden // heads)),
+        head_dim=latent.key if latent else reader.count("head_dim", max(1, hidden // heads)),
         intermediate_size=reader.count("intermediate_size"),
         vocab_size=reader.count("vocab_size", embedding.shape[0] if embedding is not None else None),
         max_position_embeddings=reader.count("max_position_embeddings"),
@@ -314,6 +337,11 @@ def config_from_apr(path: Path, metadata: Mapping[str, Any], entries: Mapping[st
         rope_scaling=scaling_from_hf(path, _mapping(path, values, "rope_scaling", "rope_parameters")),
         sliding_window=reader.count("sliding_window") if values.get("sliding_window") is not None else None,
         **_stored_biases(entries),
+        num_experts=experts,
+        expert_size=reader.count("moe_intermediate_size", reader.count("intermediate_size")) if experts else 0,
+        shared_experts=reader.none_or_count("n_shared_experts"),
+        dense_layers=reader.none_or_count("first_k_dense_replace"),
+        latent=latent,
     )
 
 
@@ -355,6 +383,12 @@ class _Reader:
         if value > limit:
             raise ModelError(self._path, field, "is larger than of any model", found=value, limit=limit)
         return value
+
+    def none_or_count(self, field: str, default: int = 0) -> int:
+        """A count that may be 0; null means 0, an absent field the default."""
+        if field not in self._values:
+            return default
+        return 0 if self._values[field] in (None, 0) else self.count(field)
 
     def given(self, field: str) -> bool:
         return self._values.get(field) is not None

@@ -17,9 +17,10 @@ FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 # Where the dimensions of the embedding are read, first name first (gates.md 3.5).
 EMBEDDINGS = (
     EMBEDDING, "embed_tokens.weight", "transformer.wte.weight", "wte.weight", HEAD, "model.lm_head.weight",
-    "transformer.word_embeddings.weight",
+    "transformer.word_embeddings.weight", "model.tok_embeddings.weight",
 )  # fmt: skip
 NORM = "model.norm.weight"
+HEADS = (HEAD, "output.weight")  # of InternLM2
 _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blk)\.(\d{1,6})(?:\.|$)")
 LARGEST_REPORT = 1000  # contradictions; a hostile layer number makes no more
 # GGUF files name the architecture whose code runs them: llama.cpp runs these families under another name.
@@ -59,7 +60,7 @@ def layout_problems(config: ModelConfig, shapes: Mapping[str, Shape]) -> list[La
         if found is None or found == wanted:
             continue
         transposed = " (transposed)" if found == wanted[::-1] and len(wanted) == 2 else ""
-        if name == HEAD:
+        if name in HEADS:
             text = f"{name} shape MISMATCH (GH-202 bug pattern): expected {list(wanted)}, got {list(found)}{transposed}"
             problems.append(LayoutProblem("F-LAYOUT-CONTRACT-002", "P0", name, text))
             continue
@@ -93,11 +94,13 @@ def integrity_problems(config: ModelConfig, shapes: Mapping[str, Shape]) -> list
         if m := _LAYER.search(name):
             roles.setdefault(int(m[1]), set()).add(name[m.end() :])
     if roles:
-        everything = set().union(*roles.values())
+        # The first layers of a model of experts may have other tensors than the rest.
+        first = {layer for layer in roles if layer < config.dense_layers}
+        usual = [set().union(*(roles[n] for n in kind)) for kind in (roles.keys() - first, first)]
         for layer in range(min(max(roles) + 1, LARGEST_REPORT)):
             if layer not in roles:
                 problems.append(f"G0-INTEGRITY-LAYERS: layer {layer} has no tensors")
-            elif missing := sorted(everything - roles[layer]):
+            elif missing := sorted(usual[layer in first] - roles[layer]):
                 problems.append(f"G0-INTEGRITY-LAYERS: layer {layer} lacks {', '.join(missing[:3])} that others have")
     return problems[:LARGEST_REPORT]
 

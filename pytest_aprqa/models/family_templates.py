@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pytest_aprqa.formats.name_tables import FAMILY_OF
 from pytest_aprqa.models.config import ModelConfig
 from pytest_aprqa.models.errors import ModelError
+from pytest_aprqa.models.latent_attention import LatentAttention
 
 Shape = tuple[int, ...]
 Tensors = dict[str, Shape]
@@ -170,6 +171,81 @@ def _falcon(config: ModelConfig) -> Tensors:
     return expected
 
 
+def _internlm2(config: ModelConfig) -> Tensors:
+    """Rows of wqkv by key-value head: its query heads, then the key, then the value."""
+    hidden, inner = config.hidden_size, config.intermediate_size
+    rows = (config.num_heads + 2 * config.num_kv_heads) * config.head_dim
+    expected: Tensors = {"model.tok_embeddings.weight": (config.vocab_size, hidden)} | _norm(
+        "model.norm", hidden, False
+    )
+    if not config.tied_embeddings:
+        expected["output.weight"] = (config.vocab_size, hidden)
+    for layer in range(config.num_layers):
+        p = f"model.layers.{layer}."
+        expected |= _norm(p + "attention_norm", hidden, False) | _norm(p + "ffn_norm", hidden, False)
+        expected |= _linear(p + "attention.wqkv", rows, hidden, config.attention_bias)
+        expected |= _linear(p + "attention.wo", hidden, config.num_heads * config.head_dim, config.output_bias)
+        expected |= _linear(p + "feed_forward.w1", inner, hidden) | _linear(p + "feed_forward.w3", inner, hidden)
+        expected |= _linear(p + "feed_forward.w2", hidden, inner)
+    return expected
+
+
+def _phi3small(config: ModelConfig) -> Tensors:
+    """Rows of query_key_value by key-value head, as InternLM2's; of up_proj, gate and linear alternate."""
+    hidden, inner = config.hidden_size, config.intermediate_size
+    rows = (config.num_heads + 2 * config.num_kv_heads) * config.head_dim
+    expected: Tensors = {EMBEDDING: (config.vocab_size, hidden)} | _norm("model.final_layernorm", hidden, True)
+    if not config.tied_embeddings:
+        expected[HEAD] = (config.vocab_size, hidden)
+    for layer in range(config.num_layers):
+        p = f"model.layers.{layer}."
+        expected |= _norm(p + "input_layernorm", hidden, True) | _norm(p + "post_attention_layernorm", hidden, True)
+        expected |= _linear(p + "self_attn.query_key_value", rows, hidden, True)
+        expected |= _linear(p + "self_attn.dense", hidden, config.num_heads * config.head_dim, True)
+        expected |= _linear(p + "mlp.up_proj", 2 * inner, hidden, True)
+        expected |= _linear(p + "mlp.down_proj", hidden, inner, True)
+    return expected
+
+
+def _deepseek_v2(config: ModelConfig) -> Tensors:
+    """Latent attention; the first layers have one large feed-forward part, the others experts and shared experts."""
+    hidden, latent = config.hidden_size, config.latent
+    if latent is None:
+        raise ModelError("family", "kv_lora_rank", "is missing", advice="the file is incomplete: convert it again")
+    expected: Tensors = {EMBEDDING: (config.vocab_size, hidden)} | _norm("model.norm", hidden, False)
+    if not config.tied_embeddings:
+        expected[HEAD] = (config.vocab_size, hidden)
+    dense = Template()
+    sparse = Template(experts=_QWEN_EXPERTS)
+    for layer in range(config.num_layers):
+        p = f"model.layers.{layer}."
+        expected |= _norm(p + "input_layernorm", hidden, False) | _norm(p + "post_attention_layernorm", hidden, False)
+        expected |= _latent_attention(p + "self_attn.", config, latent)
+        if layer < config.dense_layers or not config.num_experts:
+            expected |= _mlp(p, config, dense)
+            continue
+        expected |= _mlp(p, config, sparse)
+        shared = config.shared_experts * config.expert_size
+        for name, rows, columns in (("gate", shared, hidden), ("up", shared, hidden), ("down", hidden, shared)):
+            if shared:
+                expected |= _linear(f"{p}mlp.shared_experts.{name}_proj", rows, columns)
+    return expected
+
+
+def _latent_attention(p: str, config: ModelConfig, latent: LatentAttention) -> Tensors:
+    hidden, heads, bias = config.hidden_size, config.num_heads, config.attention_bias
+    if latent.query_rank:
+        tensors = _linear(p + "q_a_proj", latent.query_rank, hidden, bias)
+        tensors |= _norm(p + "q_a_layernorm", latent.query_rank, False)
+        tensors |= _linear(p + "q_b_proj", heads * latent.key, latent.query_rank)
+    else:
+        tensors = _linear(p + "q_proj", heads * latent.key, hidden)
+    tensors |= _linear(p + "kv_a_proj_with_mqa", latent.rank + latent.rotated, hidden, bias)
+    tensors |= _norm(p + "kv_a_layernorm", latent.rank, False)
+    tensors |= _linear(p + "kv_b_proj", heads * (latent.plain + latent.value), latent.rank)
+    return tensors | _linear(p + "o_proj", hidden, heads * latent.value, bias)
+
+
 def _norm(name: str, size: int, bias: bool) -> Tensors:
     return {f"{name}.{part}": (size,) for part in (("weight", "bias") if bias else ("weight",))}
 
@@ -178,6 +254,9 @@ def _linear(name: str, rows: int, columns: int, bias: bool = False) -> Tensors:
     return {f"{name}.weight": (rows, columns)} | ({f"{name}.bias": (rows,)} if bias else {})
 
 
-_OTHER: dict[str, Callable[[ModelConfig], Tensors]] = {"gpt2": _gpt2, "gpt_bigcode": _gpt2, "falcon": _falcon}
+_OTHER: dict[str, Callable[[ModelConfig], Tensors]] = {
+    "gpt2": _gpt2, "gpt_bigcode": _gpt2, "falcon": _falcon, "internlm2": _internlm2, "phi3small": _phi3small,
+    "deepseek_v2": _deepseek_v2,
+}  # fmt: skip
 #: model_types with a template
 KNOWN = (*_TEMPLATES, *_OTHER)

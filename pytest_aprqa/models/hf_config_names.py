@@ -10,15 +10,16 @@ _ALIASES = {
     "num_hidden_layers": ("n_layer", "n_layers", "num_layers"),
     "num_attention_heads": ("n_head", "n_heads"),
     "num_key_value_heads": ("num_kv_heads", "n_head_kv"),
-    "intermediate_size": ("n_inner", "ffn_hidden_size"),
+    "intermediate_size": ("n_inner", "ffn_hidden_size", "ff_intermediate_size"),
     "max_position_embeddings": ("n_positions", "n_ctx"),
     "rms_norm_eps": ("layer_norm_epsilon", "layer_norm_eps", "norm_epsilon", "norm_eps"),
     "hidden_act": ("activation_function", "activation"),
     "attention_bias": ("use_qkv_bias",),
     "mlp_bias": (),
+    "rope_theta": ("rope_embedding_base",),
 }
 # One flag for all biases of a family.
-_BIAS_FLAGS = {"falcon": "bias", "starcoder2": "use_bias"}
+_BIAS_FLAGS = {"falcon": "bias", "starcoder2": "use_bias", "internlm2": "bias"}
 
 
 def hf_names(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -99,23 +99,29 @@ def _judge(
     problem: Callable[[str, ValueCounts], Problem | None],
 ) -> None:
     """Ask for every matrix; what is no better in the source is not counted."""
-    from pytest_aprqa.suite.tensor_values import values_of
-
     source = _source(artifact, model)
     looked, problems = 0, []
     for name in artifact.tensors.names():
         if len(artifact.tensors.entry(name).shape) < 2:
             continue
         looked += 1
-        found = problem(name, values_of(artifact.file, artifact.tensors.source_name(name)))
+        found = _first_problem(artifact, name, problem)
         if found is None:
             continue
-        if source is not None and name in source.tensors.names():
-            theirs = problem(name, values_of(source.file, source.tensors.source_name(name)))
-            if theirs is not None:
-                continue
+        if source is not None and name in source.tensors.names() and _first_problem(source, name, problem) is not None:
+            continue
         problems.append(found)
     _conclude(artifact, observe, looked, problems, "matrices_read")
+
+
+def _first_problem(
+    artifact: OpenArtifact, name: str, problem: Callable[[str, ValueCounts], Problem | None]
+) -> Problem | None:
+    """The problem of the first part that has one; a tensor is stored in parts by few families only."""
+    from pytest_aprqa.suite.tensor_values import values_of
+
+    found = (problem(name, values_of(artifact.file, own)) for own in artifact.tensors.source_names(name))
+    return next((one for one in found if one is not None), None)
 
 
 def _judge_rows(

@@ -36,10 +36,20 @@ FALCON = {
 }
 # Families whose head size is always hidden size / heads.
 WITHOUT_HEAD_DIM = ("phi", "stablelm", "starcoder2", "olmo", "olmo2", "granite", "smollm3", "phi3")
+# Families whose model code is not part of transformers: it comes with their repositories, or they run as Llama.
+ABSENT = ("deepseek", "internlm2", "phi3small")
+LATENT = NO_HEAD_DIM | {
+    "num_key_value_heads": 4, "kv_lora_rank": 24, "q_lora_rank": None, "qk_nope_head_dim": 16, "qk_rope_head_dim": 8,
+    "v_head_dim": 20, "n_routed_experts": 4, "n_shared_experts": 2, "moe_intermediate_size": 40,
+    "first_k_dense_replace": 1,
+}  # fmt: skip
 CASES = {
-    **{f: (f, NO_HEAD_DIM if f in WITHOUT_HEAD_DIM else SIZES) for f in KNOWN if f not in ("deepseek", "falcon")},
+    **{f: (f, NO_HEAD_DIM if f in WITHOUT_HEAD_DIM else SIZES) for f in KNOWN if f not in (*ABSENT, "falcon")},
     **{f: (f, SHORT) for f in ("gpt2", "gpt_bigcode")},
     **{f: (f, SIZES | EXPERTS) for f in ("qwen3_moe", "mixtral")},
+    "deepseek_v2": ("deepseek_v2", LATENT),
+    "deepseek_v2 query rank": ("deepseek_v2", LATENT | {"q_lora_rank": 12, "attention_bias": True}),
+    "deepseek_v2 all experts": ("deepseek_v2", LATENT | {"first_k_dense_replace": 0}),
     "falcon": ("falcon", FALCON),
     "falcon biased": ("falcon", FALCON | {"bias": True}),
     "falcon two norms": ("falcon", FALCON | {"new_decoder_architecture": True, "num_kv_heads": 2}),
@@ -92,7 +102,7 @@ def test_names_and_shapes_are_those_that_transformers_builds(tmp_path, case):
     assert fused(config, expected_tensors(config)) == theirs
 
 
-@pytest.mark.parametrize("family", [f for f in KNOWN if f != "deepseek"])
+@pytest.mark.parametrize("family", [f for f in KNOWN if f not in ABSENT])
 def test_what_a_short_config_leaves_out_means_what_transformers_takes_it_for(tmp_path, family):
     short = {"model_type": family} | (SHORT if family in ("gpt2", "gpt_bigcode") else NO_HEAD_DIM)
     if family == "falcon":
@@ -101,6 +111,16 @@ def test_what_a_short_config_leaves_out_means_what_transformers_takes_it_for(tmp
     theirs = transformers.AutoConfig.for_model(**short)
     config = config_from_hf(tmp_path)
     assert config.tied_embeddings == theirs.tie_word_embeddings
+    if config.latent:
+        theirs.head_dim = theirs.qk_head_dim  # theirs is the part that rotates
+        sizes = (theirs.kv_lora_rank, theirs.q_lora_rank, theirs.qk_rope_head_dim, theirs.v_head_dim)
+        latent = config.latent
+        assert (latent.rank, latent.query_rank, latent.rotated, latent.value) == sizes
+        assert (config.num_experts or 64, config.dense_layers) == (
+            theirs.n_routed_experts,
+            theirs.first_k_dense_replace,
+        )
+        assert config.shared_experts == theirs.n_shared_experts
     assert config.head_dim == (getattr(theirs, "head_dim", None) or theirs.hidden_size // theirs.num_attention_heads)
     assert config.intermediate_size == (getattr(theirs, "intermediate_size", None) or 4 * theirs.hidden_size)
 
@@ -136,10 +156,10 @@ def test_templates_have_what_the_family_table_says(tmp_path, family):
     names = expected_tensors(dataclasses.replace(config, architecture=family))
     row = FAMILY_TABLE[family]
     assert any("q_norm" in name for name in names) == row.qk_norm or family in ("qwen3_moe",)
-    assert any(part in name for name in names for part in ("query_key_value", "c_attn")) == (
+    assert any(part in name for name in names for part in ("query_key_value", "c_attn", "wqkv")) == (
         row.fused_qkv or row.position == "absolute"
     )
-    gated = any("gate_proj" in name or "experts" in name for name in names)
+    gated = any("gate_proj" in name or "experts" in name or "feed_forward.w1" in name for name in names)
     assert gated == (row.mlp in ("swiglu", "gated_mlp")) or family == "nemotron"
 
 
@@ -155,8 +175,9 @@ def test_layout_and_integrity_hold_and_fail_for_other_families(tmp_path, case):
     assert "transposed" in problem.message
 
 
-def test_every_family_of_the_table_has_a_template_or_a_stated_reason():
-    assert set(FAMILY_TABLE) - set(KNOWN) == {"internlm2"}
+def test_every_family_of_the_table_has_a_template():
+    assert set(FAMILY_TABLE) <= set(KNOWN)
+    assert {"phi3small", "deepseek_v2"} <= set(KNOWN)
 
 
 def test_a_falcon_of_the_oldest_kind_is_refused_by_its_heads(tmp_path):

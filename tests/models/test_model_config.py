@@ -352,3 +352,49 @@ def test_any_config_json_is_read_or_refused_with_a_model_error(tmp_path, changes
     except ModelError as error:
         refused = str(error)
     assert "\n" not in refused
+
+
+def test_phi3_small_names_its_fields_in_its_own_way(tmp_path):
+    """As its published config.json has them; its biases are there whatever `attention_bias` says, its head is tied."""
+    own = {
+        "model_type": "phi3small", "hidden_size": 64, "ff_intermediate_size": 96, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 50, "layer_norm_epsilon": 1e-05,
+        "rope_embedding_base": 1000000, "max_position_embeddings": 128, "attention_bias": False,
+    }  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(own))
+    config = config_from_hf(tmp_path)
+    assert (config.intermediate_size, config.rope_theta, config.rms_norm_eps) == (96, 1e6, 1e-05)
+    assert config.tied_embeddings
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ({}, (24, 12, 16, 8, 20)),
+        ({"q_lora_rank": None}, (24, 0, 16, 8, 20)),
+        ({"kv_lora_rank": None}, (512, 12, 16, 8, 20)),
+    ],
+)
+def test_latent_attention_is_read(tmp_path, change, found):
+    own = {
+        "model_type": "deepseek_v2", "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "vocab_size": 50, "kv_lora_rank": 24, "q_lora_rank": 12, "qk_nope_head_dim": 16,
+        "qk_rope_head_dim": 8, "v_head_dim": 20, "n_routed_experts": 4, "n_shared_experts": None,
+        "first_k_dense_replace": 0,
+    }  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(own | change))
+    config = config_from_hf(tmp_path)
+    latent = config.latent
+    assert (latent.rank, latent.query_rank, latent.plain, latent.rotated, latent.value) == found
+    assert (config.head_dim, config.num_experts, config.shared_experts, config.dense_layers) == (24, 4, 0, 0)
+
+
+@pytest.mark.parametrize("value", [0, -1, "8", 1.5, True])
+def test_a_size_of_latent_attention_that_is_no_count_is_one_line(tmp_path, value):
+    own = {
+        "model_type": "deepseek_v2", "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "vocab_size": 50, "qk_rope_head_dim": value,
+    }  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(own))
+    with pytest.raises(ModelError, match="qk_rope_head_dim: is not a positive whole number"):
+        config_from_hf(tmp_path)

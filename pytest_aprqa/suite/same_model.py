@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from pytest_aprqa.models.artifact import OpenArtifact
+    from pytest_aprqa.models.config import ModelConfig
 
 HEAD = "lm_head.weight"
 FLOAT_DIGITS = 1e-6  # relative: GGUF stores epsilon and rotary base as float32
@@ -101,8 +102,17 @@ def declaration_differences(
         if name == "architecture":
             same = any(same_architecture(found, expected, one) for one in (second.format, *through))
             same = same or same_architecture(expected, found, first.format)
+        if name in ("sliding_window", "first_windowed_layer"):
+            positions = first.config.max_position_embeddings
+            same = _window(second.config, positions) == _window(first.config, positions)
         rows[name] = (found, expected, same)
     return rows
+
+
+def _window(config: ModelConfig, positions: int) -> tuple[int, int] | None:
+    """(tokens that a layer looks back on, first such layer); a window as long as the context is none."""
+    window = config.sliding_window
+    return None if window is None or window >= positions else (window, config.first_windowed_layer)
 
 
 def _compare_declarations(

@@ -37,6 +37,11 @@ MIXTURES: Final[dict[str, frozenset[str]]] = {
     "Q3_K": frozenset({"Q3_K", "Q4_K", "Q5_K", "Q6_K", "Q8_0"}),
     "Q2_K": frozenset({"Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "Q8_0"}),
 }
+#: Values of a row that must fill whole blocks, else the row may stay a float: every GGUF file has types in blocks of 32
+#: to fall back to, APR beside Q4_K and Q6_K has none.
+SHORTEST_BLOCK: Final = {"gguf": 32, "apr": 256}
+#: Matrices of a layer that llama.cpp's mixtures give more bits than the base type.
+_FAVOURED: Final = ("down_proj.weight", "v_proj.weight")
 #: What llama.cpp stores instead where a row does not fill blocks of 256, and of 32.
 SHORT_ROWS: Final = frozenset({"Q4_0", "Q4_1", "IQ4_NL", "Q5_0", "Q5_1", "Q8_0"})
 ENDS: Final = ("model.embed_tokens.weight", "lm_head.weight")  # converters may leave both as the source has them
@@ -102,19 +107,25 @@ def type_problems(
     label = declared_label(artifact)
     if label is not None:
         problems = _fallbacks(entries, source, labels, label)
-        if problems and base_type(label) != most and not _same_family(label, most):
+        lies = base_type(label) != most and not _same_family(label, most)
+        if (problems and lies) or _is_absent(base_type(label), entries):
             cause = "declares another type than it has"
             problems.insert(0, TypeProblem("general.file_type", most, f"declared {label}", cause))
         return label, problems
     quantised = [e for e in entries.values() if e.dtype not in FLOATS and len(e.shape) > 1]
     candidates = dict.fromkeys([most, majority_type(quantised) or most])
-    judged = {one: _fallbacks(entries, source, labels, one) for one in candidates}
+    short = SHORTEST_BLOCK.get(artifact.format, 32)
+    judged = {one: _fallbacks(entries, source, labels, one, short) for one in candidates}
     label = min(judged, key=lambda one: len(judged[one]))
     return label, judged[label]
 
 
 def _fallbacks(
-    entries: dict[str, TensorEntry], source: dict[str, TensorEntry], labels: Collection[str], label: str
+    entries: dict[str, TensorEntry],
+    source: dict[str, TensorEntry],
+    labels: Collection[str],
+    label: str,
+    short: int = 32,
 ) -> list[TypeProblem]:
     problems = []
     for name, entry in entries.items():
@@ -127,7 +138,7 @@ def _fallbacks(
             # The file as a whole is of a type that the playbook does not name: only the source's own type is right.
             right = entry.dtype == origin.dtype or named(entry.dtype, labels)
         else:
-            right = _fits(name, entry, origin.dtype, base_type(label))
+            right = _fits(name, entry, origin.dtype, base_type(label), short)
         if not right:
             found, expected = f"{entry.dtype} in the artifact", f"{origin.dtype} in the source"
             problems.append(TypeProblem(name, found, expected, _cause(entry.dtype, origin.dtype, label)))
@@ -140,7 +151,14 @@ def _same_family(label: str, most: str) -> bool:
     return few_bits or most in MIXTURES.get(base_type(label), ())
 
 
-def _fits(name: str, entry: TensorEntry, source: str, base: str) -> bool:
+def _is_absent(base: str, entries: dict[str, TensorEntry]) -> bool:
+    """True when no matrix has the declared type although some must: `Q4_K_M` on a file of Q8_0 alone."""
+    layers = {n: e for n, e in entries.items() if n.startswith("model.layers.") and len(e.shape) > 1}
+    plain = [e for n, e in layers.items() if not n.endswith((*_FAVOURED, *_ROUTERS)) and not e.shape[-1] % 256]
+    return base in MIXTURES and bool(plain) and all(entry.dtype != base for entry in layers.values())
+
+
+def _fits(name: str, entry: TensorEntry, source: str, base: str, short: int) -> bool:
     if entry.dtype == base or (base in FLOATS and entry.dtype == source):
         return True
     if base in FLOATS:
@@ -151,7 +169,7 @@ def _fits(name: str, entry: TensorEntry, source: str, base: str) -> bool:
         return True
     if entry.dtype in SHORT_ROWS and entry.shape[-1] % 256:
         return True
-    if entry.dtype in FLOATS and (name.endswith(_ROUTERS) or entry.shape[-1] % 32):
+    if entry.dtype in FLOATS and (name.endswith(_ROUTERS) or entry.shape[-1] % short):
         return True
     return name in ENDS and entry.dtype == source
 

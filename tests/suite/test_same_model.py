@@ -7,7 +7,7 @@ import pytest
 from pytest_aprqa.conversions import conversions_for
 from pytest_aprqa.lifecycle.conversion_paths import convert
 from pytest_aprqa.models.artifact import open_artifact
-from pytest_aprqa.suite.same_model import compare_models, name_differences
+from pytest_aprqa.suite.same_model import compare_models, declaration_differences, name_differences
 
 
 @pytest.fixture
@@ -34,6 +34,14 @@ def test_a_declared_number_just_off_and_just_within_float32(pair):
     for factor, differs in ((1 + 0.9e-6, False), (1 + 1.2e-6, True)):
         pair[1].__dict__["config"] = dataclasses.replace(pair[1].config, rope_theta=theta * factor)
         assert (("rope_theta", "another rope_theta is declared") in causes(compare_models(*pair))) == differs
+
+
+@pytest.mark.parametrize(("missing", "same"), [(0, True), (1, False)])
+def test_a_window_as_long_as_the_context_is_none(pair, missing, same):
+    """Mistral's default of 4096 tokens says nothing of a model that sees fewer."""
+    window = pair[0].config.max_position_embeddings - missing
+    pair[0].__dict__["config"] = dataclasses.replace(pair[0].config, sliding_window=window)
+    assert declaration_differences(*pair)["sliding_window"] == (None, window, same)
 
 
 def test_tokens_and_template_that_differ_are_named(pair):

@@ -126,3 +126,25 @@ def test_one_quantised_matrix_in_an_undeclared_float_file_still_stands_out():
 
 def test_a_declared_type_that_no_tensor_has_is_named_first():
     assert ("general.file_type", "declares another type than it has") in problems(layers("F16"), 15, source="F16")
+
+
+@pytest.mark.parametrize(("columns", "right"), [(128, True), (256, False)])
+def test_rows_too_short_for_apr_blocks_stay_as_the_source_has_them(columns, right):
+    """APR has no type in blocks of 32 to fall back to; whatever most matrices are, the file is one of Q4_K."""
+    wide, narrow = LAYER.format(0), "model.layers.{}.mlp.up_proj.weight"
+    types = {wide: "Q4_K", **{narrow.format(i): "BF16" for i in range(3)}}
+    origin = {n: TensorEntry(n, "BF16", (64, 512 if n == wide else columns), 0, 0) for n in types}
+    stored = {n: TensorEntry(n, t, origin[n].shape, 0, 0) for n, t in types.items()}
+    one = artifact(types, format_name="apr")
+    one.tensors.entry = stored.__getitem__
+    label, found = type_problems(one, origin, ("DECLARED",))
+    assert (label, found) == ("Q4_K", []) if right else found
+
+
+@pytest.mark.parametrize(("query", "named"), [("Q8_0", True), ("Q4_K", False)])
+def test_a_file_without_a_matrix_of_its_label_declares_another_type(query, named):
+    """Every mixture has some matrix of the type that it is named after."""
+    types = {"model.layers.0.self_attn.q_proj.weight": query, "model.layers.0.mlp.down_proj.weight": "Q8_0"}
+    expected = [("general.file_type", "declares another type than it has")] if named else []
+    assert problems(types, 15) == expected
+    assert problems(types, 15, shape=(64, 128)) == []

@@ -54,10 +54,11 @@ def read_evidence(given: Path) -> EvidenceInput:
     from pytest_aprqa.evidence.collection_record import in_execution_order, last_of_each_item
     from pytest_aprqa.evidence.errors import EvidenceError
     from pytest_aprqa.evidence.log import read_json, read_log
+    from pytest_aprqa.reporting.collector_pause import without_collector
 
     path = evidence_file(given)
     try:
-        with working(f"reading {path.name}"):
+        with working(f"reading {path.name}"), without_collector():
             content = read_log(path) if path.suffix == ".jsonl" else read_json(path)
     except (TypeError, ValueError) as error:
         if isinstance(error, EvidenceError):

@@ -5,8 +5,7 @@ Timeouts count as errors, as they are written. The gate, its severity and the re
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ET
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_aprqa.reporting.attempts import (
@@ -36,48 +35,60 @@ _PROPERTIES = ("raw_score", "normalized_score", "grade", "status", "gateways_pas
 def junit_xml(evidence: Sequence[Evidence], score: QualificationScore | None) -> str:
     """The whole document. Without a score the `mqs.*` properties are left out. Same input, same bytes."""
     facts = score.to_dict() if score is not None else {}
+    return "".join(_pieces(evidence, facts))
+
+
+def _pieces(evidence: Sequence[Evidence], facts: dict[str, Any]) -> Iterator[str]:
+    """The document, one case a piece: a tree of a long run would need twice the memory of its evidence."""
     counts = counts_of(evidence)
-    suite = _element(
-        "testsuite",
-        name=facts.get("model_id") or (model_of(evidence[0]) if evidence else "") or "model qualification",
-        tests=len(evidence),
-        failures=counts[FALSIFIED],
-        errors=counts[CRASHED] + counts[TIMEOUT],
-        skipped=counts[SKIPPED],
-        time=_seconds(sum(duration_ms(entry) for entry in evidence)),
-    )
+    suite = {
+        "name": facts.get("model_id") or (model_of(evidence[0]) if evidence else "") or "model qualification",
+        "tests": len(evidence),
+        "failures": counts[FALSIFIED],
+        "errors": counts[CRASHED] + counts[TIMEOUT],
+        "skipped": counts[SKIPPED],
+        "time": _seconds(sum(duration_ms(entry) for entry in evidence)),
+    }
     if evidence:
-        suite.set("timestamp", for_xml(str(evidence[0].timestamp)))
-        suite.set("hostname", for_xml(str((evidence[0].host or {}).get("hostname") or "unknown")))
+        suite["timestamp"] = evidence[0].timestamp
+        suite["hostname"] = (evidence[0].host or {}).get("hostname") or "unknown"
+    yield f'<?xml version="1.0" encoding="UTF-8"?>\n<testsuite{_attributes(suite)}'
+    if not evidence and not facts:
+        yield " />\n"
+        return
+    yield ">\n"
     if facts:
-        properties = ET.SubElement(suite, "properties")
+        yield "  <properties>\n"
         for name in _PROPERTIES:
-            properties.append(_element("property", name=f"mqs.{name}", value=_property_value(facts.get(name))))
+            value = _attributes({"name": f"mqs.{name}", "value": _property_value(facts.get(name))})
+            yield f"    <property{value} />\n"
+        yield "  </properties>\n"
     used: dict[tuple[str, str], int] = {}
     for entry in evidence:
-        suite.append(_case(entry, used))
-    ET.indent(suite)
-    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(suite, encoding="unicode") + "\n"
+        yield _case(entry, used)
+    yield "</testsuite>\n"
 
 
-def _case(entry: Evidence, used: dict[tuple[str, str], int]) -> ET.Element:
+def _case(entry: Evidence, used: dict[tuple[str, str], int]) -> str:
     name, owner = case_name(entry), class_name(entry)
     repeated = used[owner, name] = used.get((owner, name), 0) + 1
     shown = name if repeated == 1 else f"{name} #{repeated}"
-    case = _element("testcase", classname=owner, name=shown, time=_seconds(duration_ms(entry)))
-    outcome = outcome_of(entry)
+    case = _attributes({"classname": owner, "name": shown, "time": _seconds(duration_ms(entry))})
+    outcome, child = outcome_of(entry), ""
     if outcome == FALSIFIED:
-        case.append(_element("failure", _details(entry), message=entry.reason, type="AssertionError"))
+        child = _element("failure", _details(entry), entry.reason, "AssertionError")
     elif outcome == CRASHED:
-        text = "\n".join(part for part in (_details(entry), entry.stderr) if part)
-        case.append(_element("error", text, message=entry.reason, type="CrashError"))
+        child = _element("error", _with_stderr(entry), entry.reason, "CrashError")
     elif outcome == TIMEOUT:
-        text = "\n".join(part for part in (_details(entry), entry.stderr) if part)
-        case.append(_element("error", text, message=_timeout_message(entry), type="TimeoutError"))
+        child = _element("error", _with_stderr(entry), _timeout_message(entry), "TimeoutError")
     elif outcome == SKIPPED:
-        case.append(_element("skipped", message=entry.reason or "Test skipped", type="Skipped"))
-    case.append(_element("system-out", _context(entry)))
-    return case
+        child = _element("skipped", None, entry.reason or "Test skipped", "Skipped")
+    context = f"    <system-out>{_text(_context(entry))}</system-out>\n"
+    return f"  <testcase{case}>\n{child}{context}  </testcase>\n"
+
+
+def _with_stderr(entry: Evidence) -> str:
+    return "\n".join(part for part in (_details(entry), entry.stderr) if part)
 
 
 def _timeout_message(entry: Evidence) -> str:
@@ -122,8 +133,19 @@ def _seconds(milliseconds: int) -> str:
     return f"{milliseconds // 1000}.{milliseconds % 1000:03d}"
 
 
-def _element(tag: str, text: str | None = None, /, **attributes: Any) -> ET.Element:
-    element = ET.Element(tag, {name: for_xml(str(value)) for name, value in attributes.items()})
-    if text is not None:
-        element.text = for_xml(text)
-    return element
+def _element(tag: str, text: str | None, message: str, kind: str) -> str:
+    attributes = _attributes({"message": message, "type": kind})
+    return f"    <{tag}{attributes}>{_text(text)}</{tag}>\n" if text else f"    <{tag}{attributes} />\n"
+
+
+def _attributes(values: dict[str, Any]) -> str:
+    return "".join(f' {name}="{_quoted(str(value))}"' for name, value in values.items())
+
+
+def _text(text: str) -> str:
+    return for_xml(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _quoted(text: str) -> str:
+    """The value of an attribute; a line break in it would be read as a space."""
+    return _text(text).replace('"', "&quot;").replace("\r", "&#13;").replace("\n", "&#10;").replace("\t", "&#09;")

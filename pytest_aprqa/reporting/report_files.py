@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,7 +139,7 @@ def _kill_matrix(folder: Path) -> dict[str, Any] | None:
     """The kill matrix that lies in the folder of the run; None when there is none that can be read."""
     try:
         document = json.loads((folder / KILL_MATRIX).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) else None
 
@@ -149,12 +151,12 @@ def evidence_json(evidence: Sequence[Evidence]) -> str:
 
 def evidence_json_pieces(evidence: Sequence[Evidence]) -> Iterator[str]:
     """`evidence_json` in pieces, one an entry: a long run is never in memory as text."""
-    from pytest_aprqa.evidence.record import Evidence, plain
+    from pytest_aprqa.evidence.record import Evidence
 
     # Plain values, so that numbers, paths and NaN are spelled as in the log; ASCII, so that a lone surrogate in a
     # model's output cannot make the file undecodable.
-    encode, encode_text = json.JSONEncoder(sort_keys=True).encode, json.encoder.encode_basestring_ascii
-    keys = {name: f"    {encode(name)}: " for name in sorted(Evidence.__dataclass_fields__)}
+    encode_text = json.encoder.encode_basestring_ascii
+    keys = {name: f"    {encode_text(name)}: " for name in sorted(Evidence.__dataclass_fields__)}
     before = "[\n  {"
     for entry in evidence:
         values = entry.to_dict()
@@ -163,7 +165,30 @@ def evidence_json_pieces(evidence: Sequence[Evidence]) -> Iterator[str]:
             value = values[name]
             # The encoder is set up anew for each value; most are text or nothing, which need none of it.
             simple = "null" if value is None else encode_text(value) if type(value) is str else None
-            fields.append(key + (simple or encode(plain(value))))
+            fields.append(key + (simple or _json_of(value)))
         yield f"{before}\n" + ",\n".join(fields)
         before = "\n  },\n  {"
     yield "\n  }\n]\n" if evidence else "[]\n"
+
+
+@cache
+def _encoder() -> json.JSONEncoder:
+    return json.JSONEncoder(sort_keys=True, allow_nan=False, check_circular=False)
+
+
+def _json_of(value: Any) -> str:
+    """One value in one line. What was read from a log is plain already, which is seen from its text much sooner."""
+    from pytest_aprqa.evidence.record import DEEPEST, LARGEST_BITS, plain
+
+    if type(value) in (dict, list) and not value:
+        return "{}" if type(value) is dict else "[]"
+    try:
+        text = _encoder().encode(value)
+    except (TypeError, ValueError, RecursionError):
+        return _encoder().encode(plain(value))
+    # Neither nested too deeply nor with too large a number: both are seen in the text, and rare.
+    digits = LARGEST_BITS * 3 // 10
+    deep = text.count("{") + text.count("[") > DEEPEST
+    if deep or (len(text) >= digits and re.search(rf"[0-9]{{{digits}}}", text)):
+        return _encoder().encode(plain(value))
+    return text

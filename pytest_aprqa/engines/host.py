@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 
 STDERR_LINES = 200  # kept of what the child writes
 STDERR_LINE_LENGTH = 2000
-START_LIMIT_S = 120.0  # importing torch on a cold disk takes tens of seconds
+# Importing torch took 111 s beside ten busy processes on two cores. No model is loaded yet: a limit that a busy machine
+# reaches would be held against a model that nobody has looked at.
+START_LIMIT_S = 600.0
 GRACE_S = 2.0
 POLL_S = 1.0  # how often a silent child is asked whether it still lives
 PIPE_PIECE = 4096  # bytes that a pipe reported as writable takes without blocking (PIPE_BUF)

@@ -44,6 +44,7 @@ SUITE_MODULES = (
     "pytest_aprqa.suite.test_trace_payload",
     "pytest_aprqa.suite.test_golden_corpus",
     "pytest_aprqa.suite.test_ollama_parity",
+    "pytest_aprqa.suite.test_properties",
     "pytest_aprqa.suite.test_shutdown",
     "pytest_aprqa.suite.test_conversion",
     "pytest_aprqa.suite.test_provenance",
@@ -52,6 +53,7 @@ SUITE_MODULES = (
 )
 BLOCK_ARGUMENT = BLOCK_MARK = "block"
 SKIP_ARGUMENT = "declared_skip"
+PROPERTY_ARGUMENT = "property_test"
 _NODES = pytest.StashKey[dict[Path, "PlaybookFile"]]()
 _CHECKS = pytest.StashKey[dict[str, Any]]()
 CHECKS_ENTRY_POINT = "pytest_aprqa.checks"
@@ -218,6 +220,11 @@ def parametrize(metafunc: pytest.Metafunc) -> None:
         conversions = conversions_for(parent.playbook.matrix.formats)
         metafunc.parametrize(CONVERSION_ARGUMENT, conversions, ids=[one.name for one in conversions])
         return
+    if PROPERTY_ARGUMENT in metafunc.fixturenames:
+        from pytest_aprqa.playbooks.property_tests import property_tests
+
+        properties = property_tests(parent.playbook.blocks.get("property_tests"))
+        metafunc.parametrize(PROPERTY_ARGUMENT, properties, ids=[one.name.replace(" ", "-") for one in properties])
     if TARGET_FIXTURE not in metafunc.fixturenames:
         return
     targets = targets_for(parent.playbook, metafunc.fixturenames)
@@ -237,7 +244,7 @@ def _is_empty(item: pytest.Item) -> bool:
     given = callspec.params if callspec is not None else {}
     return any(
         argument in names and (argument not in given or type(given[argument]).__name__ == "NotSetType")
-        for argument in (BLOCK_ARGUMENT, CONVERSION_ARGUMENT, SKIP_ARGUMENT)
+        for argument in (BLOCK_ARGUMENT, CONVERSION_ARGUMENT, SKIP_ARGUMENT, PROPERTY_ARGUMENT)
     )
 
 

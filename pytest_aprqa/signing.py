@@ -29,6 +29,15 @@ def sign_file(path: Path, private_key: Path) -> Path:
     return target
 
 
+def check_key(private_key: Path) -> None:
+    """SigningError unless the tool is there and takes the key: asked before hours of work whose result is signed."""
+    config = _tool("signing").Config()
+    try:
+        config.use_elliptic_key_signer(private_key=private_key)
+    except Exception as error:  # whatever the tool and its libraries raise
+        raise SigningError(f"{private_key}: nothing can be signed with it: {_words(error)}") from None
+
+
 def verify_file(path: Path, public_key: Path, signature: Path | None = None) -> None:
     """SigningError unless SIGNATURE (default: beside PATH) is one of these bytes by the owner of PUBLIC_KEY."""
     signature = signature or signature_of(path)

@@ -34,6 +34,7 @@ class Certification:
     reason: str | None = None
     evidence: str | None = None
     counts: dict[str, int] = field(default_factory=dict)
+    signature: str | None = None
 
 
 @click.command()
@@ -76,6 +77,12 @@ class Certification:
 @click.option("--failure-policy", help="stop-on-first, stop-on-p0, collect-all or fail-fast; default: the playbook's.")
 @click.option("--fail-fast", is_flag=True, help="Stop after the first model that is not certified.")
 @click.option("--no-integrity-check", is_flag=True, help="Run playbooks that are not in the lock file, or changed.")
+@click.option(
+    "--sign",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="KEY",
+    help="Sign each certificate with this private key (PEM, elliptic curve; extra `sign`).",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be run; touch nothing.")
 @click.option(
     "--json", "as_json", is_flag=True, help="The summary as JSON on standard output; progress on standard error."
@@ -106,6 +113,10 @@ def command(
         raise click.UsageError(str(error)) from None
     if options["model_path"] is not None and len(models) != 1:
         raise click.UsageError("--model is the place of one model: name that model, ORG/NAME")
+    if options["sign"] is not None:
+        from pytest_aprqa.signing import check_key
+
+        check_key(options["sign"])
     table = read_registry(registry) if everything or family or registry.is_file() else None
     chosen = _chosen(models, table, everything=everything, family=family, registry=registry)
     say = _speaker(to_stderr=as_json)
@@ -190,6 +201,8 @@ def _certify_each(
             say(f"  not run: {result.reason}", fg="red")
         elif dry_run:
             say(f"  would run {path}")
+            if options["sign"] is not None:
+                say(f"  would sign {output / _short(model_id) / 'certificate.json'} with {options['sign']}")
         else:
             _run(result, tier, registry, output / _short(model_id), say, **options)
         yield result
@@ -228,6 +241,8 @@ def _run(result: Certification, tier: Tier, registry: Path, folder: Path, say: A
         say(f"  not run: {result.reason}", fg="red")
         return
     _record(result, tier, registry, folder, say)
+    if options["sign"] is not None:
+        _sign(result, folder, options["sign"], say)
     if options["auto_ticket"]:
         _write_tickets(folder, options["ticket_repo"], say)
 
@@ -249,6 +264,16 @@ def _fitting_workers(result: Certification, requested: int, say: Any) -> int:
         size = f"Model size {category.title()}" if category else "A model of unknown size (model.size_category)"
         say(f"  [RESOURCE] {size} caps workers at {allowed} (requested {requested})", fg="yellow")
     return allowed
+
+
+def _sign(result: Certification, folder: Path, key: Path, say: Any) -> None:
+    """Sign what the run wrote; whatever the verdict, a certificate says it. A run without a score has none."""
+    from pytest_aprqa.reporting.report_files import CERTIFICATE
+    from pytest_aprqa.signing import sign_file
+
+    if (folder / CERTIFICATE).is_file():
+        result.signature = str(sign_file(folder / CERTIFICATE, key))
+        say(f"  signature: {result.signature}")
 
 
 def _write_tickets(folder: Path, repo: str, say: Any) -> None:

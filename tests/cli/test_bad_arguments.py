@@ -12,10 +12,11 @@ from pathlib import Path
 import click
 import pytest
 
-from pytest_aprqa.cli.main import call, cli
+from pytest_aprqa.cli.main import call
 from pytest_aprqa.registry.readme_table import END, START
 from pytest_aprqa.registry.row import RegistryRow
 from pytest_aprqa.registry.table import update_registry
+from tests.cli.all_commands import COMMANDS
 from tests.reporting.attempt_factory import small_run
 
 # What a command needs beside the paths.
@@ -31,19 +32,6 @@ NO_PATHS = {"completion", "defects list", "doctor", "generate", "list"}
 NOBODY = 65534
 CODES = (0, 1, 2, 4)  # 4: pytest's, of `run`
 KINDS = ("missing", "folder", "empty", "not UTF-8", "text", "JSON of another kind", "deep JSON", "link to nowhere")
-
-
-def leaves(group, names=()):
-    context = click.Context(group)
-    for name in group.list_commands(context):
-        command = group.get_command(context, name)
-        if isinstance(command, click.Group):
-            yield from leaves(command, (*names, name))
-        else:
-            yield " ".join((*names, name)), command
-
-
-COMMANDS = dict(leaves(cli))
 
 
 def path_parameters(command):

@@ -8,15 +8,15 @@ import shlex
 import shutil
 from pathlib import Path
 
-import click
 import pytest
 
 from pytest_aprqa.cli.examples import examples_of
-from pytest_aprqa.cli.main import call, cli
+from pytest_aprqa.cli.main import call
 from pytest_aprqa.registry.readme_table import END, START
 from pytest_aprqa.registry.row import RegistryRow
 from pytest_aprqa.registry.table import update_registry
 from pytest_aprqa.reporting.report_files import write_reports
+from tests.cli.all_commands import COMMANDS
 from tests.reporting.attempt_factory import attempt, scored, small_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,18 +28,6 @@ NEED_A_MODEL = {
 }  # fmt: skip
 CODES = {"compare": 1, "doctor": None}  # 1: the later run is worse; None: what the machine has decides
 
-
-def leaves(group, names=()):
-    context = click.Context(group)
-    for name in group.list_commands(context):
-        command = group.get_command(context, name)
-        if isinstance(command, click.Group):
-            yield from leaves(command, (*names, name))
-        else:
-            yield " ".join((*names, name)), command
-
-
-COMMANDS = dict(leaves(cli))
 EXAMPLES = [(name, example) for name, command in COMMANDS.items() for example in examples_of(command)]
 
 

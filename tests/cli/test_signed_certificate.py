@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 import sys
 
 import pytest
@@ -122,3 +123,60 @@ def test_without_the_extra_the_error_names_it(run, tmp_path, monkeypatch):
 def test_a_signature_without_a_key_is_wrong_use(run, tmp_path):
     (tmp_path / "x.sig").write_text("{}")
     assert call(["verify", str(run), "--signature", str(tmp_path / "x.sig")]) == 2
+
+
+def test_certify_asks_for_the_extra_before_anything_is_run(tmp_path, monkeypatch, capsys):
+    """Also in a dry run: it is there to say what would go wrong."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "model_signing", None)
+    monkeypatch.setitem(sys.modules, "model_signing.signing", None)
+    (tmp_path / "key").write_text("key")
+    for more in ([], ["--dry-run"]):
+        assert call(["certify", "aprqa/tiny-qwen2", "--tier", "mvp", "--sign", "key", *more]) == 1
+        shown = capsys.readouterr()
+        assert shown.err.startswith("error: signatures need the extra `sign`")
+        assert shown.err.count("\n") == 1
+        assert shown.out == ""
+
+
+def test_certify_with_a_key_that_is_not_there_is_wrong_use(tmp_path, capsys):
+    assert call(["certify", "a/b", "--sign", str(tmp_path / "none.pem"), "--dry-run"]) == 2
+    assert "does not exist" in capsys.readouterr().err
+
+
+@signs
+def test_certify_refuses_what_is_no_key_before_anything_is_run(tmp_path, capsys):
+    (tmp_path / "no.pem").write_text("no key")
+    assert call(["certify", "a/b", "--sign", str(tmp_path / "no.pem"), "--dry-run"]) == 1
+    assert "nothing can be signed with it" in capsys.readouterr().err
+
+
+@signs
+def test_certify_says_in_a_dry_run_what_it_would_sign(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    private, _ = key_pair(tmp_path, "mine")
+    assert call(["certify", "aprqa/tiny-qwen2", "--tier", "mvp", "--sign", str(private), "--dry-run"]) == 0
+    assert f"would sign certifications/tiny-qwen2/certificate.json with {private}" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []
+
+
+@signs
+@pytest.mark.parametrize("written", [True, False])
+def test_certify_signs_the_certificate_of_each_model_that_has_one(run, tmp_path, monkeypatch, capsys, written):
+    """The run of pytest is one that is there already; without a score there is no certificate and no signature."""
+    from pytest_aprqa.cli import run as run_command
+
+    private, public = key_pair(tmp_path, "mine")
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "certifications" / "tiny-qwen2"
+    shutil.copytree(run, folder)
+    if not written:
+        (folder / "certificate.json").unlink()
+    monkeypatch.setattr(run_command, "captured_pytest", lambda arguments: (0, ""))
+    call(["certify", "aprqa/tiny-qwen2", "--tier", "mvp", "--sign", str(private), "--registry", "m.csv", "--json"])
+    (result,) = json.loads(capsys.readouterr().out)
+    if not written:
+        assert result["signature"] is None
+        return
+    assert result["signature"] == "certifications/tiny-qwen2/certificate.json.sig"
+    verify_file(folder / "certificate.json", public)

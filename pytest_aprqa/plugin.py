@@ -215,6 +215,14 @@ def pytest_runtest_makereport(
         from pytest_aprqa.item_reports import attach_evidence
 
         attach_evidence(item, call, report, item.config.stash[RUN_STATE])
+        return report
+    from pytest_aprqa.verification_items import VerificationItem
+
+    if isinstance(item, VerificationItem):
+        from pytest_aprqa.verification_evidence import attach_verification_evidence
+
+        order = item.config.stash[RUN_STATE].order.get(item.nodeid, 0)
+        attach_verification_evidence(item, call, report, order)
     return report
 
 

@@ -130,6 +130,8 @@ class Recorder:
         from pytest_aprqa.scoring.errors import ScoringError
         from pytest_aprqa.scoring.score import score
 
+        if self.verifies_only:
+            return  # nothing was asked of a model: the outcomes of the items are the verdict
         try:
             self.score = score(self.evidence, model_id=self._model_id())
         except ScoringError as error:
@@ -139,6 +141,13 @@ class Recorder:
             return
         if session.exitstatus == pytest.ExitCode.OK and not self.partial and not self.passes_threshold():
             session.exitstatus = BELOW_THRESHOLD_EXIT
+
+    @property
+    def verifies_only(self) -> bool:
+        """True when all items were of tickets, hypotheses or gateway specifications."""
+        from pytest_aprqa.evidence.collection_record import is_verification
+
+        return bool(self.evidence) and all(map(is_verification, self.evidence))
 
     @property
     def partial(self) -> bool:
@@ -167,7 +176,10 @@ class Recorder:
         return self.score.status != "BLOCKED" and bool(self.score.raw_score >= self.threshold())
 
     def _model_id(self) -> str:
-        names = {f"{e.scenario['model']['org']}/{e.scenario['model']['name']}" for e in self.evidence}
+        from pytest_aprqa.evidence.collection_record import is_verification
+
+        models = [e.scenario["model"] for e in self.evidence if not is_verification(e)]
+        names = {f"{model['org']}/{model['name']}" for model in models}
         return ", ".join(sorted(names))
 
     def _report(self) -> None:
@@ -190,6 +202,9 @@ class Recorder:
             return
         from pytest_aprqa.reporting.terminal import summary_lines
 
+        if self.verifies_only:
+            self._verification_summary(terminalreporter)
+            return
         terminalreporter.section("model qualification", sep="=")
         if self.score is None:
             terminalreporter.write_line(
@@ -202,6 +217,18 @@ class Recorder:
         if replayed := sum(CACHED in entry.metadata for entry in self.evidence):
             terminalreporter.write_line(f"replayed from an earlier run: {replayed} of {len(self.evidence)} items")
         if self.score is not None and self.refusal:
+            terminalreporter.write_line(self.refusal, red=True)
+        terminalreporter.write_line(f"evidence: {self.folder}")
+
+    def _verification_summary(self, terminalreporter: Any) -> None:
+        from collections import Counter
+
+        counts = Counter(entry.outcome.value for entry in self.evidence)
+        failed = sum(entry.outcome.failed for entry in self.evidence)
+        terminalreporter.section("verification", sep="=")
+        told = f"{counts['Corroborated']} held, {failed} refuted, {counts['Skipped']} not run; no model was scored"
+        terminalreporter.write_line(told, red=failed > 0, bold=True)
+        if self.refusal:
             terminalreporter.write_line(self.refusal, red=True)
         terminalreporter.write_line(f"evidence: {self.folder}")
 

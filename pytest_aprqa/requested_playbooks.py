@@ -80,10 +80,9 @@ def check_before_run(config: pytest.Config, recorder: Recorder) -> None:
             recorder.header += _check_one(config, path)
         else:
             recorder.header.append(f"verification: {path}")
-    if not models:
-        return
     if not config.option.collectonly:
-        recorder.open_folder([path.name.split(".playbook.")[0] for path in models])
+        named = models or paths
+        recorder.open_folder([path.name.split(".playbook.")[0].removesuffix(".yaml") for path in named])
 
 
 def _is_verification(path: Path) -> bool:

@@ -23,6 +23,14 @@ class TrialFailed(AssertionError):
     """The program did not do what the file expects of it."""
 
 
+class TrialTimeout(TrialFailed):
+    """The program did not end within `limit_ms` milliseconds."""
+
+    def __init__(self, text: str, limit_ms: int) -> None:
+        super().__init__(text)
+        self.limit_ms = limit_ms
+
+
 class VerificationCollector(pytest.File):
     """One file; a bad one is a collection error of one line."""
 
@@ -52,6 +60,7 @@ class VerificationItem(pytest.Item):
     def __init__(self, *, file: VerificationFile, trial: Trial, **keywords: Any) -> None:
         super().__init__(**keywords)
         self.file, self.trial = file, trial
+        self.finished: Finished | None = None  # what the program did, once it ran
         about = {"kind": file.kind, "name": file.name, "sha256": file.sha256, "severity": file.severity}
         self.user_properties.append(("aprqa_verification", json.dumps(about | dict(file.notes), sort_keys=True)))
 
@@ -70,7 +79,8 @@ class VerificationItem(pytest.Item):
         if self.trial.judged:
             problem = misjudged(self.file, self.trial)
         else:
-            problem = problem_of(self.file, self.trial, self._run(self._program()))
+            self.finished = self._run(self._program())
+            problem = problem_of(self.file, self.trial, self.finished)
         if problem is None:
             return
         policy = self.file.failure_policy
@@ -79,6 +89,22 @@ class VerificationItem(pytest.Item):
         meaning = f"; {self.file.failure_message}" if self.file.failure_message else ""
         command = f"`apr {' '.join(self.trial.words)}`: " if self.trial.words else ""
         raise TrialFailed(f"{self.name}: {command}{problem}{meaning}")
+
+    @property
+    def crashed(self) -> bool:
+        """True where the program ran and died of a signal or a panic, which the file does not expect."""
+        expected = (self.trial.expected or {}).get("exit_code")
+        return self.finished is not None and self.finished.status != expected and has_crashed(self.finished)
+
+    def model_name(self) -> tuple[str, str]:
+        """Organisation and name of the model that the user named; its last folders where a path was given."""
+        from pytest_aprqa.options import option_or_ini
+        from pytest_aprqa.verification_evidence import NO_MODEL
+
+        place = option_or_ini(self.config, "--model-path")
+        if place is None or not self.trial.needs_model:
+            return self.file.kind, NO_MODEL
+        return Path(place).absolute().parent.name or self.file.kind, Path(place).name
 
     def _program(self) -> AprProgram:
         from pytest_aprqa.engines.apr_program import find_program, probe
@@ -108,7 +134,13 @@ class VerificationItem(pytest.Item):
         try:
             return run_program([str(program.path), *words], limit_s=limit_ms / 1000)
         except TimeoutError:
-            raise TrialFailed(f"{self.name}: `apr {' '.join(words)}` did not end within {limit_ms} ms") from None
+            late = f"{self.name}: `apr {' '.join(words)}` did not end within {limit_ms} ms"
+            raise TrialTimeout(late, limit_ms) from None
+
+
+def has_crashed(done: Finished) -> bool:
+    """Ended by a signal, or by a panic."""
+    return done.status < 0 or done.status == PANIC or "panicked at" in done.stderr
 
 
 def misjudged(file: VerificationFile, trial: Trial) -> str | None:
@@ -125,8 +157,7 @@ def misjudged(file: VerificationFile, trial: Trial) -> str | None:
 def problem_of(file: VerificationFile, trial: Trial, done: Finished) -> str | None:
     """What is not as expected, in one line, or None. A condition on a value that is not measured is a problem too."""
     expected = trial.expected or {}
-    crashed = done.status < 0 or done.status == PANIC or "panicked at" in done.stderr
-    if crashed and expected.get("no_panic", False):
+    if has_crashed(done) and expected.get("no_panic", False):
         return f"it crashed, status {done.status}: {done.last_words}"
     for pattern in file.crash_patterns:
         if pattern in done.stderr:

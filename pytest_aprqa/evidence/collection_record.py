@@ -16,12 +16,18 @@ PLAYBOOK_DIGEST, SOURCE_DIGEST = "playbook_sha256", "source_sha256"
 PLUGIN_VERSION, LIMITS_VERSION = "plugin_version", "limits_version"
 SKIPPED_BY = "skipped_by"  # CHECK: the check itself found nothing to look at; absent: whoever ran it left it out
 CHECK = "check"
+VERIFICATION = "verification"  # ticket, hypotheses or specification: the entry is no check of a playbook
 ITEM_KEY, CACHED = "item_key", "cached"
 
 
 def is_skipped_by_check(entry: Evidence) -> bool:
     """A skip that the check raised itself (not applicable, not possible here), not one that somebody chose."""
     return entry.metadata.get(SKIPPED_BY) == CHECK
+
+
+def is_verification(entry: Evidence) -> bool:
+    """An entry of a ticket, hypotheses or gateway specification file, which says nothing of a model by passing."""
+    return VERIFICATION in entry.metadata
 
 
 def item_name(node_id: str) -> str:
@@ -66,7 +72,11 @@ class Completeness:
 
 
 def completeness(entries: Sequence[Evidence], digest_key: str = COLLECTION) -> Completeness:
-    """Compare the items of the evidence with the collection (or the split) that every entry of it names."""
+    """Compare the items of the evidence with the collection (or the split) that every entry of it names.
+
+    Verification entries are no items of a playbook: they make nothing complete or incomplete.
+    """
+    entries = [entry for entry in entries if not is_verification(entry)]
     count_key = COLLECTION_ITEMS if digest_key == COLLECTION else SPLIT_ITEMS
     names = {name_of(entry) for entry in entries}
     collections = {entry.metadata.get(digest_key, "") for entry in entries}

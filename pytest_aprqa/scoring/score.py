@@ -13,6 +13,7 @@ from pytest_aprqa.evidence.collection_record import (
     Completeness,
     completeness,
     is_skipped_by_check,
+    is_verification,
 )
 from pytest_aprqa.evidence.outcome import Outcome
 from pytest_aprqa.evidence.record import Evidence
@@ -31,6 +32,7 @@ TIMEOUT_POINTS = int(rules()["penalties"]["timeout"])
 GATEWAY_POINTS = int(rules()["penalties"]["gateway"])
 QUALIFIES_FROM = float(rules()["qualifies_from"])  # normalised
 PRODUCTION_FROM = float(rules()["production_ready_from"])
+VERIFICATION_COUNTS = frozenset(rules()["verification"]["counts"])  # outcomes
 REASON_LIMIT = 300  # characters of a refutation's reason in one line of text
 
 
@@ -198,9 +200,14 @@ def score(
     `compat` reproduces the ancestor for its recorded files: skipped counts as passed, an empty category is full, only
     its own gateway ids count.
     """
-    ran = [e for e in evidence if e.outcome is not Outcome.SKIPPED]
     if not evidence:
         raise EmptyEvidence("there is no evidence: nothing was run, so nothing is proven")
+    if all(map(is_verification, evidence)):
+        raise EmptyEvidence(
+            f"all {len(evidence)} entries are of tickets or specifications: no check of a model was run"
+        )
+    evidence = [e for e in evidence if not is_verification(e) or e.outcome.value in VERIFICATION_COUNTS]
+    ran = [e for e in evidence if e.outcome is not Outcome.SKIPPED]
     if not ran and not compat:
         raise EmptyEvidence(f"all {len(evidence)} entries were skipped: nothing was run, so nothing is proven")
     gateways = evaluate_compat(evidence) if compat else evaluate(evidence, enabled_gateways)

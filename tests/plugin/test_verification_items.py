@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import sys
@@ -67,7 +68,48 @@ def run(project, path, program, *arguments):
 def test_a_gate_is_decided_by_what_the_tool_prints(project, apr, condition, output, outcome):
     result = run(project, ticket(project, condition), apr(validate=(0, output, "")), "--model-path", "x")
     result.assert_outcomes(**outcome)
-    assert not (project.path / "evidence").exists()
+    assert (project.path / "evidence").is_dir()
+
+
+def test_each_item_leaves_evidence_and_no_score(project, apr):
+    gates = "".join(
+        f"  - {{id: V-T-00{n}, description: d{n}, condition: 'exit_code == 0', tool: {tool}, args: ['${{MODEL}}']}}\n"
+        for n, tool in enumerate(("validate", "inspect", "check"), start=2)
+    )
+    path = ticket(project)
+    path.write_text(path.read_text() + gates + "acceptance: {no_nan_values: true}\n")
+    program = apr(validate=(0, "fine", ""), inspect=(3, "", "broken"), check=(101, "", "thread 'main' panicked at x"))
+    result = run(project, path, program, "--model-path", "some/where")
+    result.assert_outcomes(passed=2, failed=2, skipped=1)
+    result.stdout.fnmatch_lines(["*2 held, 2 refuted, 1 not run; no model was scored*"])
+    entries = {entry["gate_id"]: entry for entry in project.evidence()}
+    assert {name: entry["outcome"] for name, entry in entries.items()} == {
+        "V-T-001": "Corroborated", "V-T-002": "Corroborated", "V-T-003": "Falsified", "V-T-004": "Crashed",
+        "acceptance-no_nan_values": "Skipped",
+    }  # fmt: skip
+    first = entries["V-T-001"]
+    assert (first["check"], first["playbook"], first["severity"]) == ("ticket", "TICKET-7", "P1")
+    assert (first["output"], first["observed"][0]["value"]) == ("fine", 0)
+    assert first["scenario"]["model"] == {"org": "some", "name": "where", "variant": None}
+    assert first["metadata"]["verification"] == "ticket"
+    assert first["metadata"]["playbook_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert "exit_code is 3" in entries["V-T-003"]["reason"] or "exit" in entries["V-T-003"]["reason"]
+    assert "panicked" in entries["V-T-004"]["stderr"]
+    assert "for whoever closes the ticket" in entries["acceptance-no_nan_values"]["reason"]
+    folder = project.path / "evidence" / "latest"
+    assert {"junit.xml", "report.html", "report.md"} <= {one.name for one in folder.iterdir()}
+    assert not (folder / "mqs.json").exists()
+    assert not (folder / "certificate.json").exists()
+
+
+def test_a_command_that_does_not_end_is_a_timeout(project, apr):
+    program = apr(validate=(0, "", ""))
+    answer = "elif sys.argv[1] in answers:\n"
+    program.write_text(program.read_text().replace(answer, f"{answer}    __import__('time').sleep(60)\n"))
+    run(project, ticket(project), program, "--model-path", "x", "--scenario-timeout", "1000").assert_outcomes(failed=1)
+    (entry,) = project.evidence()
+    assert (entry["outcome"], entry["metrics"]["duration_ms"]) == ("Timeout", 1000)
+    assert "did not end within 1000 ms" in entry["reason"]
 
 
 def test_expectations_of_a_reproduction(project, apr):

@@ -45,6 +45,7 @@ SUITE_MODULES = (
     "pytest_aprqa.suite.test_golden_corpus",
     "pytest_aprqa.suite.test_ollama_parity",
     "pytest_aprqa.suite.test_properties",
+    "pytest_aprqa.suite.test_falsification_gates",
     "pytest_aprqa.suite.test_shutdown",
     "pytest_aprqa.suite.test_conversion",
     "pytest_aprqa.suite.test_provenance",
@@ -54,6 +55,7 @@ SUITE_MODULES = (
 BLOCK_ARGUMENT = BLOCK_MARK = "block"
 SKIP_ARGUMENT = "declared_skip"
 PROPERTY_ARGUMENT = "property_test"
+CONDITION_ARGUMENTS = {"p0_condition": "P0", "p1_condition": "P1", "p2_condition": "P2"}
 _NODES = pytest.StashKey[dict[Path, "PlaybookFile"]]()
 _CHECKS = pytest.StashKey[dict[str, Any]]()
 CHECKS_ENTRY_POINT = "pytest_aprqa.checks"
@@ -225,6 +227,11 @@ def parametrize(metafunc: pytest.Metafunc) -> None:
 
         properties = property_tests(parent.playbook.blocks.get("property_tests"))
         metafunc.parametrize(PROPERTY_ARGUMENT, properties, ids=[one.name.replace(" ", "-") for one in properties])
+    for argument, severity in CONDITION_ARGUMENTS.items():
+        if argument in metafunc.fixturenames:
+            stated = parent.playbook.blocks.get("falsification_gates", ())
+            conditions = [one for one in stated if one.get("severity", "P1") == severity]
+            metafunc.parametrize(argument, conditions, ids=[str(one["id"]) for one in conditions])
     if TARGET_FIXTURE not in metafunc.fixturenames:
         return
     targets = targets_for(parent.playbook, metafunc.fixturenames)
@@ -244,7 +251,7 @@ def _is_empty(item: pytest.Item) -> bool:
     given = callspec.params if callspec is not None else {}
     return any(
         argument in names and (argument not in given or type(given[argument]).__name__ == "NotSetType")
-        for argument in (BLOCK_ARGUMENT, CONVERSION_ARGUMENT, SKIP_ARGUMENT, PROPERTY_ARGUMENT)
+        for argument in (BLOCK_ARGUMENT, CONVERSION_ARGUMENT, SKIP_ARGUMENT, PROPERTY_ARGUMENT, *CONDITION_ARGUMENTS)
     )
 
 

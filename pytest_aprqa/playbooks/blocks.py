@@ -42,6 +42,7 @@ RUN_BLOCKS: dict[str, tuple[str, ...]] = {
     "differential_tests.validate_stats": tuple(f"F-ROSETTA-STATS-{n:03}" for n in range(1, 7)),
     "ollama_parity": tuple(f"F-OLLAMA-{n:03}" for n in range(1, 6)),
     "property_tests": ("F-PROP-001",),
+    "falsification_gates": tuple(f"F-FALSIFICATION-{n:03}" for n in range(1, 4)),
     "hf_parity": ("F-HF-PARITY-001", "F-HF-PARITY-004", "F-HFP-002"),
     "trace_payload": ("F-TRACE-PAYLOAD-001", "F-TRACE-PAYLOAD-002", "F-TRACE-PAYLOAD-003", "F-TRACE-DIFF-001"),
 }

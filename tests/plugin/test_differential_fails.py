@@ -146,11 +146,11 @@ def test_blocks_that_are_not_configured_make_no_items(project):
 def test_listed_gates_that_no_check_files_and_other_blocks_stay_visible(project):
     path = project.write_playbook(
         differential_tests={"tensor_diff": {"enabled": True, "gates": ["F-ROSETTA-DIFF-001", "F-ROSETTA-DIFF-009"]}},
-        falsification_gates=[{"id": "F-X-001", "description": "x", "condition": "y"}],
+        tools_required=["apr"],
     )
     project.run(f"--playbook={path}", "-q", "-k", "configured_block")
     found = {e["node_id"].split("[")[1]: e["outcome"] for e in project.evidence()}
     assert found == {
         "differential_tests.tensor_diff: F-ROSETTA-DIFF-009]": "Skipped",
-        "falsification_gates]": "Skipped",
+        "tools_required]": "Skipped",
     }

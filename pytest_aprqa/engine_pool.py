@@ -85,9 +85,12 @@ class LoadedEngine:
         """The engine takes one prompt at a time: the time limit of a scenario holds for each of them."""
         return bool(self.description is not None and self.description.details.get("one_at_a_time"))
 
-    def logits(self, ids: Sequence[int]) -> Any:
-        """float32 logits of shape (len(ids), vocabulary) for token ids, teacher-forced. Errors as `generate`."""
-        return self._asked(lambda: self.host.logits(list(ids), timeout_s=self.timeout_s))
+    def logits(self, ids: Sequence[int], *, lasting: bool = True) -> Any:
+        """float32 logits of shape (len(ids), vocabulary) for token ids, teacher-forced. Errors as `generate`.
+
+        Not `lasting`: valid until the engine is asked again.
+        """
+        return self._asked(lambda: self.host.logits(list(ids), timeout_s=self.timeout_s, lasting=lasting))
 
     def hidden_states(self, ids: Sequence[int]) -> list[Any]:
         """float32 arrays (len(ids), hidden): after the embedding, then after each layer. Errors as `generate`."""

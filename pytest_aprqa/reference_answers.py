@@ -1,5 +1,8 @@
-"""What the SafeTensors source answers: greedy ids with their margins, texts and logits, in float32, one prompt at a
-time; made once a run for all workers."""
+"""What the SafeTensors source answers: greedy ids, their margins, texts and logits; made once a run for all workers.
+
+Prompts are answered in one batch; an answer that is not the best token of each position when its prompt is read alone
+is made again alone, so no padding and no neighbour is in a reference.
+"""
 
 from __future__ import annotations
 
@@ -128,11 +131,12 @@ def _compute(state: RunState, model: ModelUnderTest, playbook: Playbook, logits:
         host.start()
         host.load(model.source(), timeout_s=limit * LOAD_TIMEOUT_FACTOR)
         answers = []
-        for request in requests:
-            result = host.generate([request], timeout_s=limit)[0]
+        # One limit a prompt, as when each were asked for alone.
+        together = host.generate(requests, timeout_s=limit * len(requests))
+        for request, first in zip(requests, together, strict=True):
+            result, found = _checked(host, request, first, limit)
             prompt_ids, new_ids = list(result.prompt_ids or []), list(result.new_ids or [])
             ids = [*prompt_ids, *new_ids]
-            found = host.logits(ids, timeout_s=limit) if prompt_ids else None
             margins = [] if found is None else _margins(found[len(prompt_ids) - 1 :], len(new_ids))
             answers.append(
                 {"prompt": request.prompt, "prompt_ids": prompt_ids, "new_ids": new_ids, "text": result.text}
@@ -147,6 +151,30 @@ def _compute(state: RunState, model: ModelUnderTest, playbook: Playbook, logits:
     if rows:
         numpy.save(logits, numpy.concatenate(rows).astype(numpy.float32))
     return {"answers": answers, "sequences": sequences}
+
+
+def _checked(
+    host: EngineHost, request: GenerationRequest, result: GenerationResult, limit: float
+) -> tuple[GenerationResult, Any]:
+    """RESULT of a batch with the logits of its ids alone; where those choose another id, the answer made alone.
+
+    Logits float32 (prompt and new ids, vocabulary); None for a prompt that was refused.
+    """
+    found = _logits(host, result, limit)
+    if found is not None and not _is_greedy(found, len(result.prompt_ids or []), result.new_ids or []):
+        result = host.generate([request], timeout_s=limit)[0]
+        found = _logits(host, result, limit)
+    return result, found
+
+
+def _logits(host: EngineHost, result: GenerationResult, limit: float) -> Any:
+    return host.logits([*result.prompt_ids, *(result.new_ids or [])], timeout_s=limit) if result.prompt_ids else None
+
+
+def _is_greedy(logits: Any, prompt: int, new_ids: Sequence[int]) -> bool:
+    """Whether each new id is the best token at its position."""
+    best: list[int] = logits[prompt - 1 : prompt - 1 + len(new_ids)].argmax(axis=1).tolist()
+    return best == list(new_ids)
 
 
 def _room(sequences: Sequence[Sequence[int]], tokens: int, vocabulary: int) -> bool:

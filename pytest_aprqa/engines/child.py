@@ -33,7 +33,7 @@ class Answers:
     """Writes JSON lines to the parent."""
 
     def __init__(self, descriptor: int, memory: int | None = None) -> None:
-        self.memory = memory  # for arrays, open in the parent too
+        self.arrays = ArrayWriter(memory)  # in memory that is open in the parent too
         self._stream = os.fdopen(descriptor, "wb", buffering=0)
         self._lock = threading.Lock()
         self._last_progress = 0.0
@@ -75,6 +75,7 @@ def main() -> None:
         if command is None:
             continue
         answers.call = command["call"]
+        answers.arrays.begin()
         try:
             if hasattr(engine, "serve") and command["command"] in ("serve", "served"):
                 _serve_itself(engine, command, answers)
@@ -142,11 +143,10 @@ def _obey(engine: Any, command: dict[str, Any], answers: Answers) -> None:
         answers.send(kind="answer", results=[asdict(result) for result in results])
     elif name == "logits":
         rows = _logits(engine, command["ids"], command.get("first", 0))
-        answers.send(kind="answer", array=ArrayWriter(answers.memory).packed(rows))
+        answers.send(kind="answer", array=answers.arrays.packed(rows))
     elif name == "hidden_states":
         states = _ask(engine, "hidden_states", command["ids"])
-        writer = ArrayWriter(answers.memory)
-        answers.send(kind="answer", arrays=[writer.packed(state) for state in states])
+        answers.send(kind="answer", arrays=[answers.arrays.packed(state) for state in states])
     elif name == "encode":
         answers.send(kind="answer", ids=[list(map(int, _ask(engine, "encode", text))) for text in command["texts"]])
     elif name == "describe":
@@ -164,14 +164,14 @@ def _ask(engine: Any, name: str, argument: Any) -> Any:
 
 
 def _logits(engine: Any, ids: list[int], first: int) -> Any:
-    """Rows from position `first` on. An engine whose `logits` does not know of it computes all."""
+    """Rows from position `first` on, to be read at once. An engine that does not know of `first` computes all."""
     import inspect
 
-    if not first:
-        return engine.logits(ids)
-    if "first" in inspect.signature(engine.logits).parameters:
-        return engine.logits(ids, first=first)
-    return engine.logits(ids)[first:]
+    known = inspect.signature(engine.logits).parameters
+    options: dict[str, Any] = {"lasting": False} if "lasting" in known else {}
+    if first and "first" not in known:
+        return engine.logits(ids, **options)[first:]
+    return engine.logits(ids, **(options | {"first": first} if first else options))
 
 
 def _one_line(error: Exception) -> str:

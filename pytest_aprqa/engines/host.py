@@ -27,7 +27,7 @@ from pytest_aprqa.engines.errors import (
     EngineUnavailable,
 )
 from pytest_aprqa.engines.protocol import EngineDescription, GenerationRequest, GenerationResult
-from pytest_aprqa.engines.shared_arrays import open_memory, unpacked
+from pytest_aprqa.engines.shared_arrays import ArrayReader, open_memory
 
 if TYPE_CHECKING:
     from pytest_aprqa.models.artifact import Artifact
@@ -62,6 +62,7 @@ class EngineHost:
         self._to_child: Any = None
         self._from_child: int | None = None
         self._memory: int | None = None  # that the child writes arrays to
+        self._arrays = ArrayReader(None)
         self._buffer = bytearray()
         self._calls = 0
         self._interrupted = False  # the answer of an abandoned call may still come
@@ -83,6 +84,7 @@ class EngineHost:
             "--commands", str(command_read), "--answers", str(answer_write), "--parent", str(os.getpid()),
         ]  # fmt: skip
         self._memory = open_memory()
+        self._arrays = ArrayReader(self._memory)
         if self._memory is not None:
             arguments += ["--memory", str(self._memory)]
         if self._threads:
@@ -189,6 +191,7 @@ class EngineHost:
         if self._memory is not None:
             os.close(self._memory)
             self._memory = None
+            self._arrays = ArrayReader(None)
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
@@ -215,12 +218,15 @@ class EngineHost:
         answer = self._call(message, timeout_s, f"generating for {len(requests)} prompts")
         return [GenerationResult(**fields) for fields in answer["results"]]
 
-    def logits(self, ids: Sequence[int], timeout_s: float, *, first: int = 0) -> Any:
-        """float32 array (len(ids) - first, vocabulary): rows of the positions from `first` on."""
+    def logits(self, ids: Sequence[int], timeout_s: float, *, first: int = 0, lasting: bool = True) -> Any:
+        """float32 array (len(ids) - first, vocabulary): rows of the positions from `first` on.
+
+        Not `lasting`: valid until this engine is asked again, which saves a copy of what may be hundreds of megabytes.
+        """
         if not 0 <= first < max(len(ids), 1):
             raise EngineError(f"logits from position {first} of {len(ids)}: limit 0 to {len(ids) - 1}")
         answer = self._call({"command": "logits", "ids": list(ids), "first": first}, timeout_s, "computing logits")
-        return self._array(answer["array"])
+        return self._array(answer["array"], lasting=lasting)
 
     def hidden_states(self, ids: Sequence[int], timeout_s: float) -> list[Any]:
         """float32 arrays (len(ids), hidden): after the embedding, then after each layer. EngineUnavailable: none."""
@@ -237,9 +243,9 @@ class EngineHost:
         answer = self._call({"command": "serve", "port": port}, timeout_s, "starting the server")
         return str(answer["url"])
 
-    def _array(self, packed: dict[str, Any]) -> Any:
+    def _array(self, packed: dict[str, Any], *, lasting: bool = True) -> Any:
         try:
-            return unpacked(packed, self._memory)
+            return self._arrays.unpacked(packed, lasting=lasting)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise EngineError(f"the engine's array cannot be read: {error}") from None
 

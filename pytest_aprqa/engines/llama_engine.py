@@ -87,15 +87,18 @@ class LlamaEngine:
             progress("prompts", number, len(requests))
         return results
 
-    def logits(self, ids: Sequence[int], *, first: int = 0) -> numpy.ndarray:
-        """float32 (len(ids) - first, vocabulary), teacher-forced, in batches; rows before `first` are not computed."""
+    def logits(self, ids: Sequence[int], *, first: int = 0, lasting: bool = True) -> numpy.ndarray:
+        """float32 (len(ids) - first, vocabulary), teacher-forced, in batches; rows before `first` are not computed.
+
+        Not `lasting`: valid until the next call, which saves a copy.
+        """
         model = self._loaded()
         if not ids or len(ids) > model.declared_context:
             raise EngineError(f"logits: {len(ids)} ids, limit 1 to {model.declared_context}")
         if not 0 <= min(ids) <= max(ids) < model.rows:
             raise EngineError(f"logits: found ids {min(ids)} to {max(ids)}, limit 0 to {model.rows - 1}")
         model.forget(len(ids))
-        return model.decode(ids, first=first)
+        return model.decode(ids, first=first, lasting=lasting)
 
     def encode(self, text: str) -> list[int]:
         """Ids of a raw prompt by the file's tokenizer as llama.cpp understands it."""

@@ -138,12 +138,16 @@ class LlamaModel:
         llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(self._context), True)
         self._position = 0
 
-    def decode(self, ids: Sequence[int], *, first: int | None = None) -> numpy.ndarray:
+    def decode(self, ids: Sequence[int], *, first: int | None = None, lasting: bool = True) -> numpy.ndarray:
         """Append ids to the sequence; float32 logits [rows, vocabulary] of the ids from `first` on.
 
-        `first` None: the last id only. EngineError when it fails.
+        `first` None: the last id only. Not `lasting`: perhaps the library's own memory, to be read before the next
+        call. EngineError when it fails.
         """
         first = len(ids) - 1 if first is None else first
+        if not lasting and len(ids) <= BATCH:
+            self._decode_piece(ids, range(first, len(ids)))
+            return self._rows(range(first, len(ids)))
         logits = numpy.empty((len(ids) - first, self.rows), numpy.float32)
         for begin in range(0, len(ids), BATCH):
             piece = ids[begin : begin + BATCH]
@@ -151,7 +155,7 @@ class LlamaModel:
             # The library wants a row of every batch: of one in front of `first` its last, which nobody reads.
             self._decode_piece(piece, wanted or range(len(piece) - 1, len(piece)))
             for number in wanted:
-                self._logits(number, logits[begin + number - first])
+                logits[begin + number - first] = self._row(number)
         return logits
 
     def _decode_piece(self, ids: Sequence[int], wanted: range) -> None:
@@ -171,11 +175,20 @@ class LlamaModel:
             raise EngineError(f"llama.cpp cannot decode {len(ids)} tokens at {self._position}: status {status}")
         self._position += len(ids)
 
-    def _logits(self, number: int, row: numpy.ndarray) -> None:
+    def _row(self, number: int) -> numpy.ndarray:
+        """The library's own row of logits of one token of the last batch."""
         pointer = llama_cpp.llama_get_logits_ith(self._context, number)
         if not pointer:
             raise EngineError(f"llama.cpp tells no logits of token {number} of a batch")
-        row[:] = numpy.ctypeslib.as_array(pointer, shape=(self.rows,))
+        return numpy.ctypeslib.as_array(pointer, shape=(self.rows,))
+
+    def _rows(self, wanted: range) -> numpy.ndarray:
+        """Logits of so many tokens of the last batch: in place where the library's rows follow each other."""
+        rows = [self._row(number) for number in wanted]
+        addresses = numpy.asarray([row.ctypes.data for row in rows])
+        if (numpy.diff(addresses) == rows[0].nbytes).all():
+            return numpy.lib.stride_tricks.as_strided(rows[0], (len(rows), self.rows), (rows[0].nbytes, 4))
+        return numpy.stack(rows)
 
     def _reserve(self, tokens: int) -> None:
         self._free_context()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import mmap
 import os
 from typing import Any
 
@@ -19,10 +21,15 @@ def open_memory() -> int | None:
 
 
 class ArrayWriter:
-    """The child's side for one answer: its arrays lie one after the other from the beginning of the memory."""
+    """The child's side: the arrays of one answer lie one after the other from the beginning of the memory."""
 
     def __init__(self, memory: int | None) -> None:
         self._memory = memory
+        self._mapped: mmap.mmap | None = None  # kept: pages that are mapped anew are paid for again
+        self._position = 0
+
+    def begin(self) -> None:
+        """The next answer: the arrays of the one before are written over."""
         self._position = 0
 
     def packed(self, values: Any) -> dict[str, Any]:
@@ -31,32 +38,47 @@ class ArrayWriter:
 
         array = numpy.ascontiguousarray(values, dtype="<f4")
         if self._memory is not None and array.nbytes > TEXT_UP_TO:
-            offset = self._position
-            data = memoryview(array.data).cast("B")
-            while data:
-                written = os.pwrite(self._memory, data, self._position)
-                self._position += written
-                data = data[written:]
+            offset, self._position = self._position, self._position + array.nbytes
+            there = numpy.frombuffer(self._room(self._memory), "<f4", array.size, offset)
+            there.reshape(array.shape)[...] = array
             return {"shape": list(array.shape), "offset": offset}
         import base64
 
         return {"shape": list(array.shape), "data": base64.b64encode(array.tobytes()).decode()}
 
+    def _room(self, memory: int) -> mmap.mmap:
+        """The memory up to the present position."""
+        if self._mapped is None or len(self._mapped) < self._position:
+            os.ftruncate(memory, self._position)
+            self._mapped = mmap.mmap(memory, self._position)
+        return self._mapped
 
-def unpacked(packed: dict[str, Any], memory: int | None) -> Any:
-    """The parent's side: a copy, so that the next answer may use the memory again. ValueError: the bytes are short."""
-    import numpy
 
-    if "offset" not in packed:
-        import base64
+class ArrayReader:
+    """The parent's side of the same memory."""
 
-        return numpy.frombuffer(base64.b64decode(packed["data"]), dtype="<f4").reshape(packed["shape"]).copy()
-    array = numpy.empty(packed["shape"], dtype="<f4")
-    data, position = memoryview(array.data).cast("B"), packed["offset"]
-    while data:
-        read = os.preadv(memory, [data], position) if memory is not None else 0
-        if not read:
-            raise ValueError(f"the engine's array of shape {packed['shape']} is cut short by {len(data)} bytes")
-        position += read
-        data = data[read:]
-    return array
+    def __init__(self, memory: int | None) -> None:
+        self._memory = memory
+        self._mapped: mmap.mmap | None = None
+
+    def unpacked(self, packed: dict[str, Any], *, lasting: bool = True) -> Any:
+        """A copy, so that the next answer may use the memory again; not `lasting`: the memory itself, read-only, until
+        the next answer. ValueError: the bytes are short."""
+        import numpy
+
+        shape = packed["shape"]
+        if "offset" not in packed:
+            import base64
+
+            return numpy.frombuffer(base64.b64decode(packed["data"]), dtype="<f4").reshape(shape).copy()
+        count, offset = math.prod(shape), packed["offset"]
+        missing = offset + 4 * count - (0 if self._memory is None else os.fstat(self._memory).st_size)
+        if self._memory is None or missing > 0:
+            raise ValueError(f"the engine's array of shape {shape} is cut short by {missing} bytes")
+        array = numpy.frombuffer(self._room(self._memory, offset + 4 * count), "<f4", count, offset).reshape(shape)
+        return array.copy() if lasting else array
+
+    def _room(self, memory: int, needed: int) -> mmap.mmap:
+        if self._mapped is None or len(self._mapped) < needed:
+            self._mapped = mmap.mmap(memory, 0, access=mmap.ACCESS_READ)
+        return self._mapped

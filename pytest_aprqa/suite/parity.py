@@ -63,7 +63,7 @@ def distance_of(engine: LoadedEngine, playbook: Playbook, state: RunState) -> tu
 
         def triples() -> Iterator[tuple[list[int], Any, Any]]:
             for ids, expected in reference.logits():
-                yield ids, expected, engine.logits(ids)
+                yield ids, expected, engine.logits(ids, lasting=False)
 
         return reference, compare_logits(triples())
 

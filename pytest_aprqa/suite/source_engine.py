@@ -13,13 +13,11 @@ if TYPE_CHECKING:
     from pytest_aprqa.engine_pool import LoadedEngine
     from pytest_aprqa.engines.host import EngineHost
     from pytest_aprqa.engines.protocol import GenerationRequest, GenerationResult
-    from pytest_aprqa.models.artifact import OpenArtifact
     from pytest_aprqa.run_state import RunState
 
 T = TypeVar("T")
 GROUND_TRUTH = "safetensors"
 REFERENCE_ENGINE = "torch"
-PADDING_WORDS = ("[pad", "<pad", "<|pad")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +89,3 @@ def source_host(engine: LoadedEngine, state: RunState) -> Iterator[EngineHost]:
         yield host
     finally:
         host.close()
-
-
-def padding_ids(artifact: OpenArtifact) -> set[int]:
-    """Ids of the vocabulary that are padding or unused entries."""
-    from pytest_aprqa.models.tokenizer import UNUSED
-
-    tokenizer = artifact.tokenizer
-    return {
-        number
-        for number, (token, kind) in enumerate(zip(tokenizer.tokens, tokenizer.token_types, strict=True))
-        if kind == UNUSED or token.lower().startswith(PADDING_WORDS)
-    }

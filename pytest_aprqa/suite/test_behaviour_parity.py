@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 STANDARD_ERRORS = 3  # of the mean divergence that are allowed on top of its limit
 POSITIONS_NAMED = 3
-MOST_PADDING = 0.5  # share of generated tokens
 
 
 @pytest.mark.invariant("I-1")
@@ -201,16 +200,14 @@ def test_output_is_free_of_padding(
     observe: Observe,
 ) -> None:
     """At most half of the generated tokens are padding or unused entries, unless the source does the same."""
+    from pytest_aprqa.suite.padding import MOST_PADDING, padding_share
     from pytest_aprqa.suite.parity import answers_of
-    from pytest_aprqa.suite.source_engine import padding_ids
 
     expected, found, _ = answers_of(engine, playbook, run_state)
-    padding = padding_ids(declared_artifact)
-    beyond = len(declared_artifact.tokenizer.tokens)
-    shares = []
-    for answers in ([a.new_ids for a in expected.answers], [f.new_ids or [] for f in found]):
-        ids = [i for one in answers for i in one]
-        shares.append(sum(i in padding or i >= beyond for i in ids) / len(ids) if ids else 0.0)
+    shares = [
+        padding_share(declared_artifact, [i for one in answers for i in one.new_ids or []])
+        for answers in (expected.answers, found)
+    ]
     generated = sum(len(one.new_ids or []) for one in found)
     flooded = shares[1] > MOST_PADDING >= shares[0]
     observe("tokens_generated", generated, limit=">= 1")

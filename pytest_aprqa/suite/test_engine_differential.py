@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 BLOCK = "differential_tests.inference_compare"
 DEFAULT_PROMPT = "What is 2+2?"
-MOST_PADDING = 0.5  # share of the answer
 
 
 @pytest.mark.block(BLOCK)
@@ -97,14 +96,13 @@ def test_answer_is_no_flood_of_padding(
     observe: Observe,
 ) -> None:
     """At most half of the answer's tokens are padding or unused entries of the vocabulary."""
-    from pytest_aprqa.suite.source_engine import padding_ids
+    from pytest_aprqa.suite.padding import MOST_PADDING, padding_share
 
     both = _both(engine, playbook, run_state, observe)
     ids = both.found.new_ids
     if not ids:
         pytest.skip("the engine generated nothing or does not tell which ids it generated")
-    padding, known = padding_ids(declared_artifact), len(declared_artifact.tokenizer.tokens)
-    share = sum(i in padding or i >= known for i in ids) / len(ids)
+    share = padding_share(declared_artifact, ids)
     observe("padding_share", share, limit=MOST_PADDING, passed=share <= MOST_PADDING)
     assert share <= MOST_PADDING, f"{share:.0%} of {len(ids)} tokens are padding, limit {MOST_PADDING:.0%}"
 

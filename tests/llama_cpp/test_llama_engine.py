@@ -68,6 +68,9 @@ def test_rows_from_a_position_on_are_those_of_the_whole(gguf: Callable, monkeypa
             rest = engine.logits(ids, first=first)
             assert rest.shape == (120 - first, whole.shape[1])
             numpy.testing.assert_allclose(rest, whole[first:], rtol=1e-4, atol=1e-4)
+        for first in (0, 1, 49):  # of one batch: the library's own memory
+            in_place = engine.logits(ids[:50], first=first, lasting=False).copy()
+            assert numpy.array_equal(in_place, engine.logits(ids[:50], first=first))
     finally:
         engine.close()
 

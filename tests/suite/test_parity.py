@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pytest_aprqa.fixtures import Observe
-from pytest_aprqa.reference_answers import LOGIT_TOKENS, ReferenceAnswer, _margins, _room
+from pytest_aprqa.reference_answers import LOGIT_TOKENS, ReferenceAnswer, _checked, _margins, _room
 from pytest_aprqa.suite import parity
 from pytest_aprqa.suite.parity import token_difference
 from pytest_aprqa.suite.test_behaviour_parity import test_output_is_free_of_padding as padding_check
@@ -51,6 +51,32 @@ def test_another_prompt_is_excused_by_no_margin():
 def test_an_engine_without_ids_is_judged_by_its_text():
     assert token_difference(EXPECTED, result(None), 0.1) is None
     assert token_difference(EXPECTED, result(None, text="abd"), 0.1).at == 2
+
+
+class Alone:
+    """A host whose model goes 1, 2, 3, ... whatever came before; counts what it is asked to generate."""
+
+    def __init__(self):
+        self.generated = 0
+
+    def logits(self, ids, timeout_s):
+        return np.eye(10, dtype=np.float32)[[(i + 1) % 10 for i in ids]]
+
+    def generate(self, requests, timeout_s):
+        self.generated += len(requests)
+        return [result([3, 4], prompt_ids=(1, 2)) for _ in requests]
+
+
+@pytest.mark.parametrize(("of_the_batch", "asked_alone"), [([3, 4], 0), ([3, 5], 1), ([4, 4], 1)])
+def test_a_reference_of_a_batch_is_what_the_prompt_alone_gives(of_the_batch, asked_alone):
+    host = Alone()
+    answer, logits = _checked(host, None, result(of_the_batch), 1)
+    assert (answer.new_ids, host.generated) == ([3, 4], asked_alone)
+    assert logits.argmax(axis=1).tolist() == [2, 3, 4, 5]
+
+
+def test_a_refused_prompt_has_no_logits():
+    assert _checked(Alone(), None, SimpleNamespace(prompt_ids=None, new_ids=None), 1)[1] is None
 
 
 def test_margins_are_the_lead_of_the_best_token():

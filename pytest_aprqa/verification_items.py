@@ -163,7 +163,8 @@ def problem_of(file: VerificationFile, trial: Trial, done: Finished) -> str | No
         if pattern in done.stderr:
             return f"standard error has the crash pattern {pattern!r}"
     if "exit_code" in expected and done.status != expected["exit_code"]:
-        return f"exit status {done.status}, expected {expected['exit_code']}: {done.last_words}"
+        said = f": {done.last_words}" if done.last_words else ""
+        return f"exit status {done.status}, expected {expected['exit_code']}{said}"
     return _problem_of_text(file, expected, done) or _problem_of_condition(trial, done)
 
 

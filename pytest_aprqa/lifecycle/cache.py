@@ -17,7 +17,6 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from pytest_aprqa.formats.tensor_file import sha256_of
 from pytest_aprqa.lifecycle.errors import LifecycleError
 
 RECORD_NAME = "entry.json"
@@ -105,6 +104,8 @@ def _intact_digest(entry: Path, name: str) -> str | None:
         recorded = json.loads((entry / RECORD_NAME).read_text(encoding="utf-8"))
         if path.stat().st_size != recorded["size"]:
             return None
+        from pytest_aprqa.formats.tensor_file import sha256_of  # with numpy: the place of the cache needs none
+
         digest = sha256_of([path])
         return digest if digest == recorded["sha256"] else None
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
@@ -125,6 +126,8 @@ def _build(cache: Path, key: str, name: str, build: Callable[[Path], None], reco
     try:
         path = temporary / name
         build(path)
+        from pytest_aprqa.formats.tensor_file import sha256_of  # with numpy: the place of the cache needs none
+
         digest = sha256_of([path])
         document = {**record, "file": name, "size": path.stat().st_size, "sha256": digest}
         (temporary / RECORD_NAME).write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from pytest_aprqa.cli.main import COMMANDS
+
 PACKAGE = Path(__file__).resolve().parents[2] / "pytest_aprqa"
 HEAVY = ("numpy", "torch", "transformers", "tokenizers", "jinja2", "yaml", "jsonschema", "httpx", "rich", "click")
 
@@ -69,3 +71,36 @@ def test_private_names_of_pytest_are_used_in_one_file():
             if name in private or name == "_pytest":
                 users.setdefault(path.name, []).append(f"{node.lineno}: {name}")
     assert set(users) <= {"collection.py"}, users
+
+
+# Modules that a command may need for its work, but none of these for its help, and none at all for a list of names.
+SLOW_TO_IMPORT = {*HEAVY, "psutil", "pytest", "huggingface_hub", "safetensors", "gguf", "hypothesis", "filelock", "ssl"}
+SLOW_TO_IMPORT |= {"asyncio", "multiprocessing", "http.client", "urllib.request", "xml.etree.ElementTree", "email"}
+
+
+def imported_by_command(*arguments: str) -> set[str]:
+    """What `aprqa ARGUMENTS` has imported when it ends, in an interpreter of its own."""
+    call = "import contextlib, io\nfrom pytest_aprqa.cli.main import call\nout = io.StringIO()\n"
+    return modules_after(f"{call}with contextlib.redirect_stdout(out):\n    call({list(arguments)!r})")
+
+
+def test_slow_modules_are_seen():
+    assert modules_after("import ssl, filelock") & SLOW_TO_IMPORT
+
+
+QUICK = [("--help",), ("--version",), ("list",), *((name, "--help") for name in sorted(COMMANDS))]
+
+
+@pytest.mark.parametrize("arguments", QUICK, ids=" ".join)
+def test_a_command_starts_without_slow_modules(arguments):
+    """Instead of a clock: click and the standard library's small modules take 40 ms over bare Python."""
+    assert imported_by_command(*arguments) & SLOW_TO_IMPORT == {"click"}
+
+
+def test_doctor_looks_without_importing_what_it_looks_for():
+    assert not imported_by_command("doctor") & {"numpy", "torch", "transformers", "tokenizers", "gguf", "pytest"}
+
+
+def test_scores_and_reports_need_no_numbers_library(tmp_path):
+    (tmp_path / "evidence.json").write_text("[]")
+    assert not imported_by_command("score", str(tmp_path)) & {"numpy", "torch", "jinja2", "yaml", "pytest"}

@@ -11,6 +11,7 @@ import torch
 import transformers
 
 from pytest_aprqa.engines.errors import EngineError, EngineLoadError, EngineUnavailable
+from pytest_aprqa.engines.packed_linear import pack_linears
 from pytest_aprqa.engines.protocol import EngineDescription, GenerationRequest, GenerationResult, Progress, TokenSink
 from pytest_aprqa.formats.permutation import unpermute_rows
 from pytest_aprqa.models.artifact import Artifact, OpenArtifact, open_artifact
@@ -64,6 +65,7 @@ class TorchEngine:
             if config.tied_embeddings:
                 model.tie_weights()
             _check_filled(model, artifact)
+            packed = pack_linears(model) if dtype == torch.bfloat16 and self.device == "cpu" else 0
             progress("loaded", len(names), len(names))
             stored: dict[str, int] = {}
             for name in names:
@@ -81,6 +83,7 @@ class TorchEngine:
                 "architecture": config.architecture,
                 "stored_types": stored,
                 "rope_style": config.rope_style,
+                "packed_layers": packed,
                 "transformers": transformers.__version__,
             },
         )

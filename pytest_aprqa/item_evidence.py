@@ -75,6 +75,11 @@ def _with_outcome(evidence: type[Evidence], call: Any, report: pytest.TestReport
         common.pop("output", None)
         code = -error.signal if error.signal else (error.exit_code or 0)
         crashed = common | {"reason": str(error)}
+        if error.signal_name is not None:
+            from pytest_aprqa.engines.core_hint import core_hint
+
+            told = {"signal": error.signal_name, "core": core_hint(error.signal_name)}
+            crashed["metadata"] = crashed["metadata"] | told
         return evidence.crashed(code, error.stderr_tail or "", **crashed)
     _explain(error, common)
     text = failure_text(error, report)

@@ -91,8 +91,6 @@ def main() -> None:
                     _obey(engine, command, answers)
             else:
                 _obey(engine, command, answers)
-        except MemoryError:
-            answers.send(kind="error", message="MemoryError: the engine ran out of memory")
         except EngineCrashed as crash:  # of a program that the engine runs
             fields = {"doing": crash.doing, "exit_code": crash.exit_code, "stderr_tail": crash.stderr_tail}
             answers.send(kind="error", message=_one_line(crash), crashed=fields)

@@ -144,6 +144,36 @@ class ForksAndDies(Behaves):
         os._exit(7)
 
 
+class Deadlocks(Behaves):
+    """Two threads, each of which waits for the lock that the other holds."""
+
+    def misbehave(self) -> None:
+        import threading
+
+        one, other, both = threading.Lock(), threading.Lock(), threading.Barrier(2)
+
+        def take(first: threading.Lock, second: threading.Lock) -> None:
+            with first:
+                both.wait()
+                with second:
+                    raise AssertionError("unreachable")
+
+        threading.Thread(target=take, args=(one, other), daemon=True).start()
+        take(other, one)
+
+
+class EatsMemoryUnderALimit(Behaves):
+    """Limits its own address space, as `--memory-limit` of the child does, then fills it."""
+
+    def misbehave(self) -> None:
+        import resource
+        from pathlib import Path
+
+        limit = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() + (256 << 20)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        self.hoard = [bytearray(16 << 20) for _ in range(1000)]
+
+
 class EatsMemory(Behaves):
     def misbehave(self) -> None:
         self.hoard = [bytearray(64 << 20) for _ in range(1000)]

@@ -104,7 +104,7 @@ def test_death_while_generating_is_a_crash_and_the_engine_starts_again(
     assert host.generate([GOOD], timeout_s=10)[0].text == "fine"
 
 
-@pytest.mark.parametrize("name", ["HangsInLoad", "Hangs", "GeneratesForEver", "StartsAProcess"])
+@pytest.mark.parametrize("name", ["HangsInLoad", "Hangs", "GeneratesForEver", "Deadlocks", "StartsAProcess"])
 def test_time_out_kills_the_whole_group_within_two_seconds_of_the_limit(
     start: Callable[..., EngineHost], artifact: Artifact, name: str
 ) -> None:
@@ -148,11 +148,15 @@ def test_long_prompts_and_huge_answers_cross_the_pipe(start: Callable[..., Engin
     assert float(array.min()) == float(array.max()) == 0.5
 
 
-def test_memory_limit_is_an_error_of_the_request(start: Callable[..., EngineHost], artifact: Artifact) -> None:
+def test_out_of_memory_under_a_limit_is_a_crash_and_the_engine_starts_again(
+    start: Callable[..., EngineHost], artifact: Artifact
+) -> None:
     host = start("EatsMemory", memory_limit=1 << 30)
     host.load(artifact, timeout_s=20)
-    with pytest.raises(EngineError, match="out of memory"):
+    with pytest.raises(EngineCrashed, match="exit code 12; last words: MemoryError: the engine ran out of memory"):
         host.generate([GUILTY], timeout_s=30)
+    host.restart()
+    host.load(artifact, timeout_s=20)
     assert host.generate([GOOD], timeout_s=10)[0].text == "fine"
 
 

@@ -70,6 +70,9 @@ class Certification:
 @click.option("--auto-ticket", is_flag=True, help="Write tickets of the failures to OUTPUT/SHORT-NAME/tickets.")
 @click.option("--ticket-repo", metavar="OWNER/REPOSITORY", default="OWNER/REPOSITORY", help="Where they belong.")
 @click.option(
+    "--oracle-enhance", is_flag=True, help="Write OUTPUT/SHORT-NAME/checklist.md: what to look at after a failure."
+)
+@click.option(
     "--workers", type=click.IntRange(min=0), default=0, help="pytest-xdist workers of each run, as far as they fit."
 )
 @click.option("--timeout", type=click.IntRange(min=1), help="Limit of one scenario in ms.")
@@ -120,7 +123,7 @@ def command(
     table = read_registry(registry) if everything or family or registry.is_file() else None
     chosen = _chosen(models, table, everything=everything, family=family, registry=registry)
     say = _speaker(to_stderr=as_json)
-    say(f"=== Model Certification ===\nTier: {wanted_tier.name}\nModels: {len(chosen)}", bold=True)
+    say(f"=== APR Model Certification ===\nTier: {wanted_tier.name}\nModels to certify: {len(chosen)}", bold=True)
     results = []
     for result in _certify_each(chosen, wanted_tier, registry, say, dry_run=dry_run, **options):
         results.append(result)
@@ -243,6 +246,8 @@ def _run(result: Certification, tier: Tier, registry: Path, folder: Path, say: A
     _record(result, tier, registry, folder, say)
     if options["sign"] is not None:
         _sign(result, folder, options["sign"], say)
+    if options["oracle_enhance"]:
+        _write_checklist(folder, say)
     if options["auto_ticket"]:
         _write_tickets(folder, options["ticket_repo"], say)
 
@@ -274,6 +279,27 @@ def _sign(result: Certification, folder: Path, key: Path, say: Any) -> None:
     if (folder / CERTIFICATE).is_file():
         result.signature = str(sign_file(folder / CERTIFICATE, key))
         say(f"  signature: {result.signature}")
+
+
+def _write_checklist(folder: Path, say: Any) -> None:
+    """checklist.md of the first failure; one of an earlier run goes where nothing failed."""
+    from pytest_aprqa.cli.evidence_input import read_evidence
+    from pytest_aprqa.reporting.atomic_file import write_atomically
+    from pytest_aprqa.reporting.checklist import checklist
+    from pytest_aprqa.scoring.errors import EmptyEvidence
+    from pytest_aprqa.scoring.score import score
+
+    recorded = read_evidence(folder)
+    try:
+        points = score(recorded.entries, model_id=recorded.model_id)
+    except EmptyEvidence:
+        points = None
+    text = checklist(recorded.entries, points)
+    if text is None:
+        (folder / "checklist.md").unlink(missing_ok=True)
+        return
+    write_atomically(folder / "checklist.md", text)
+    say(f"  checklist: {folder / 'checklist.md'}")
 
 
 def _write_tickets(folder: Path, repo: str, say: Any) -> None:

@@ -9,6 +9,8 @@ import click
 
 from pytest_aprqa.playbooks.size_categories import CATEGORIES
 
+SIZE_NAMES = {"xlarge": "XLarge"}  # others: the first letter is a capital
+
 
 @click.command()
 @click.option("-s", "--size", type=click.Choice(CATEGORIES), help="Only models of this size category.")
@@ -31,6 +33,8 @@ def command(size: str | None, family: str | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([asdict(model) for model in shown], indent=2))
         return
+    click.echo("=== Available Models ===")
     for model in shown:
-        click.echo(f"  {model.model_id} ({model.size_category}, {model.family}, {model.parameters})")
+        size_name = SIZE_NAMES.get(model.size_category, model.size_category.capitalize())
+        click.echo(f"  {model.model_id} ({size_name})  {model.family}, {model.parameters}")
     click.echo(f"{len(shown)} of {len(models)} models")

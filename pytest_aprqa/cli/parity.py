@@ -23,10 +23,13 @@ TIMEOUT_S = 600.0  # for loading, and for each prompt: a large model on a slow p
     "--record", type=click.Path(path_type=Path), metavar="MODEL_FOLDER", help="Record a corpus of this model."
 )
 @click.option("--output", type=click.Path(path_type=Path), metavar="CORPUS", help="Where --record writes.")
-@click.option("--prompt", "prompts", multiple=True, help="Prompts to record; or the only ones to compare.")
+@click.option("-p", "--prompt", "prompts", multiple=True, help="Prompts to record; or the only ones to compare.")
 @click.option("--new-tokens", type=click.IntRange(1, 256), default=8, show_default=True, help="Tokens of an answer.")
 @click.option("-t", "--tolerance", type=click.Choice(LEVELS), help="Level; otherwise that of the file's own type.")
 @click.option("-m", "--model-family", help="Folder below CORPUS that holds the manifest.")
+@click.option(
+    "-c", "--corpus-path", type=click.Path(path_type=Path), help="CORPUS, where only ARTIFACT is an argument."
+)
 @click.option("--list", "list_only", is_flag=True, help="Show what the corpus holds.")
 @click.option("--self-check", is_flag=True, help="Show that sound answers pass and seeded faults of each do not.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
@@ -39,6 +42,7 @@ def command(
     new_tokens: int,
     tolerance: str | None,
     model_family: str | None,
+    corpus_path: Path | None,
     list_only: bool,
     self_check: bool,
     as_json: bool,
@@ -49,6 +53,10 @@ def command(
     parity, 1 another model, a corrupted corpus or a failed self-check, 2 wrong use.
     Example: aprqa parity corpus model.gguf --tolerance int8
     """
+    if corpus_path is not None:
+        if artifact is not None:
+            raise click.UsageError("--corpus-path is CORPUS: give it once")
+        corpus, artifact = corpus_path, corpus
     if record is not None:
         if output is None or corpus is not None:
             raise click.UsageError("--record needs --output CORPUS and no other argument")

@@ -101,6 +101,15 @@ def _with_result(arguments: list[str]) -> tuple[int, dict[str, Any]]:
         return code, json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
+def announce_end(number: int) -> None:
+    """Say on standard error that the line is stopped: a child is ended, what it recorded stays."""
+    import signal
+
+    name = signal.Signals(number).name
+    click.echo(f"[JIDOKA] {name} received. Reaping 1 child process(es)...", err=True)
+    click.echo("[JIDOKA] Line stopped: what was recorded is kept, --resume goes on with it", err=True)
+
+
 def run_pytest(arguments: list[str], *, to_stderr: bool = False) -> int:
     """Run pytest in a process of its own: it must see the plugin first, to rewrite the assertions of the checks.
 
@@ -112,8 +121,14 @@ def run_pytest(arguments: list[str], *, to_stderr: bool = False) -> int:
 
     output = sys.stderr.fileno() if to_stderr else None
     child = subprocess.Popen([sys.executable, "-m", "pytest", *arguments], stdout=output)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+
+    def stop(number: int, frame: object) -> None:
+        announce_end(number)
+        if number == signal.SIGTERM:
+            child.terminate()
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
     try:
         return child.wait()
     finally:
@@ -135,6 +150,7 @@ def captured_pytest(arguments: list[str]) -> tuple[int, str]:
     try:
         output, _ = child.communicate()
     except BaseException as stop:
+        announce_end(signal.SIGINT if isinstance(stop, KeyboardInterrupt) else signal.SIGTERM)
         # An interrupt from the terminal has reached pytest as well, and it needs a moment to end its engines.
         sent = [None, signal.SIGINT] if isinstance(stop, KeyboardInterrupt) else [signal.SIGTERM]
         for number in (*sent, signal.SIGKILL):

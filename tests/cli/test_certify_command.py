@@ -81,7 +81,7 @@ def certify(*arguments):
 
 def test_a_family_survives_what_is_missing_and_broken(place, capsys):
     before = (place / "models.csv").read_text().splitlines()
-    assert certify("--family", "demo", "--tier", "smoke", "--json", "--auto-ticket") == 1
+    assert certify("--family", "demo", "--tier", "smoke", "--json", "--auto-ticket", "--oracle-enhance") == 1
     shown = capsys.readouterr()
     results = {result["model_id"]: result for result in json.loads(shown.out)}
     assert list(results) == FAMILY
@@ -96,6 +96,10 @@ def test_a_family_survives_what_is_missing_and_broken(place, capsys):
     assert "G0" in damaged["reason"]
     assert (place / "certifications" / "damaged-2m" / "tickets" / "open.sh").is_file()
     assert not (place / "certifications" / "tiny-2m" / "tickets").exists()
+    checklist = (place / "certifications" / "damaged-2m" / "checklist.md").read_text()
+    assert checklist.startswith("# Checklist: ")
+    assert "Score: 0/1000, F, BLOCKED." in checklist
+    assert not (place / "certifications" / "tiny-2m" / "checklist.md").exists()
     assert "changed since it was locked" in results["demo/Drifted-1B"]["reason"]
     tiny = results["demo/Tiny-2M"]
     assert (tiny["status"], tiny["tier_met"], tiny["reason"]) == ("PROVISIONAL", True, None) or tiny["score"] >= 850
@@ -156,7 +160,7 @@ def test_a_beginning_of_families_takes_them(place, capsys):
     assert certify("--family", "de", "--tier", "smoke", "--dry-run") == 0
     captured = capsys.readouterr()
     assert "no family is called de; taken: demo" in captured.err
-    assert "Models: 6" in captured.out
+    assert "Models to certify: 6" in captured.out
 
 
 @pytest.mark.parametrize(
@@ -229,7 +233,8 @@ def test_a_signal_ends_the_run_in_progress_too(place, number, code):
     arguments = ["certify", "demo/Tiny-2M", "--tier", "smoke", "--registry", "models.csv", "--playbooks", "playbooks"]
     process = subprocess.Popen(
         [sys.executable, "-m", "pytest_aprqa.cli.main", *arguments], cwd=place, start_new_session=True,
-        env=os.environ | {"PYTHONPATH": str(TINY.parents[1])}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        env=os.environ | {"PYTHONPATH": str(TINY.parents[1])}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        text=True,
     )  # fmt: skip
     deadline = time.monotonic() + 60
     while not (place / "pid").exists() and time.monotonic() < deadline:
@@ -238,7 +243,9 @@ def test_a_signal_ends_the_run_in_progress_too(place, number, code):
         os.killpg(process.pid, number)  # as a terminal does
     else:
         process.send_signal(number)
-    assert process.wait(timeout=60) == code
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert f"[JIDOKA] {number.name} received. Reaping 1 child process(es)...\n[JIDOKA] Line stopped" in told
     with pytest.raises(ProcessLookupError):
         os.kill(int((place / "pid").read_text()), 0)
     assert (place / "models.csv").read_bytes() == before

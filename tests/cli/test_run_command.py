@@ -68,7 +68,7 @@ def start(arguments, folder):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_the_run_with_its_code(tmp_path, number, code):
+def test_a_signal_ends_the_run_with_its_code(tmp_path, number, code, capfd):
     (tmp_path / "conftest.py").write_text(
         "import pathlib, time\n\ndef pytest_configure():\n    pathlib.Path('started').touch()\n    time.sleep(60)\n"
     )
@@ -81,6 +81,8 @@ def test_a_signal_ends_the_run_with_its_code(tmp_path, number, code):
     else:
         process.send_signal(number)
     assert process.wait(timeout=30) == code
+    told = f"[JIDOKA] {number.name} received. Reaping 1 child process(es)...\n[JIDOKA] Line stopped: "
+    assert told in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("option", sorted(run._ELSEWHERE))

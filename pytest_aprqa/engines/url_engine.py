@@ -179,10 +179,10 @@ class UrlEngine:
             answer = json.loads(data)
             choice = answer["choices"][0]
             text = choice["message"]["content"] if request.mode == "chat" else choice["text"]
-        except (ValueError, LookupError, TypeError):
+        except (ValueError, LookupError, TypeError, RecursionError):
             shown = data[:SHOWN].decode("utf-8", errors="replace")
             raise EngineError(without_key(f"server: POST {path}: no answer in {shown!r}")) from None
-        return _result(request, text or "", choice, answer.get("usage"), time.monotonic() - started, None)
+        return _result(request, _text(text), choice, answer.get("usage"), time.monotonic() - started, None)
 
     def _streamed(self, request: GenerationRequest, on_token: TokenSink) -> GenerationResult:
         path, body = self._body(request)
@@ -193,15 +193,21 @@ class UrlEngine:
         with self._posted(path, body | {"stream": True}) as response:
             for chunk in _chunks(response, path):
                 usage = chunk.get("usage") or usage
-                for part in chunk.get("choices") or []:
-                    piece = (part.get("delta") or {}).get("content") if request.mode == "chat" else part.get("text")
+                for part in _parts(chunk):
+                    delta = part.get("delta")
+                    said = (
+                        (delta.get("content") if isinstance(delta, dict) else None)
+                        if request.mode == "chat"
+                        else (part.get("text"))
+                    )
+                    piece, new_ids = _text(said), _ids(part, "token_ids")
                     choice |= {name: value for name, value in part.items() if value is not None}
-                    if part.get("token_ids") is not None:
-                        ids = (ids or []) + part["token_ids"]
-                    if piece or part.get("token_ids"):
+                    if new_ids is not None:
+                        ids = (ids or []) + new_ids
+                    if piece or new_ids:
                         first = first if first is not None else time.monotonic() - started
-                        text += piece or ""
-                        on_token(piece or "", part.get("token_ids") or [])
+                        text += piece
+                        on_token(piece, new_ids or [])
         choice["token_ids"] = ids
         return _result(request, text, choice, usage, time.monotonic() - started, first)
 
@@ -228,16 +234,37 @@ def _result(
     first: float | None,
 ) -> GenerationResult:
     counted = usage.get("prompt_tokens") if isinstance(usage, dict) else None
+    reason = choice.get("finish_reason")
     return GenerationResult(
         key=request.key,
         text=text,
-        prompt_ids=choice.get("prompt_token_ids"),
-        new_ids=choice.get("token_ids"),
-        finish_reason=choice.get("finish_reason") or "none",
+        prompt_ids=_ids(choice, "prompt_token_ids"),
+        new_ids=_ids(choice, "token_ids"),
+        finish_reason=reason if isinstance(reason, str) and reason else "none",
         seconds=seconds,
         first_token_seconds=first,
         prompt_tokens=counted if type(counted) is int else None,
     )
+
+
+def _parts(chunk: dict[str, Any]) -> list[dict[str, Any]]:
+    parts = chunk.get("choices") or []
+    if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
+        raise EngineError(f"server: choices: found {parts!r:.80}, a list of objects is needed")
+    return parts
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str | None):
+        raise EngineError(f"server: text of the answer: found {value!r:.80}, text is needed")
+    return value or ""
+
+
+def _ids(choice: dict[str, Any], field: str) -> list[int] | None:
+    value = choice.get(field)
+    if value is not None and not (isinstance(value, list) and all(type(i) is int and i >= 0 for i in value)):
+        raise EngineError(f"server: {field}: found {value!r:.80}, a list of token ids is needed")
+    return value
 
 
 def _chunks(response: httpx.Response, path: str) -> Iterator[dict[str, Any]]:
@@ -253,10 +280,10 @@ def _chunks(response: httpx.Response, path: str) -> Iterator[dict[str, Any]]:
             return
         try:
             chunk = json.loads(data)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise EngineError(without_key(f"server: POST {path}: a chunk is not JSON: {data[:80]!r}")) from None
         if not isinstance(chunk, dict) or chunk.get("error"):
-            raise EngineError(without_key(f"server: POST {path}: {str(chunk)[:SHOWN]}"))
+            raise EngineError(without_key(f"server: POST {path}: {chunk!r:.{SHOWN}}"))
         yield chunk
     raise EngineError(f"server: POST {path}: the stream ended without data: [DONE]")
 

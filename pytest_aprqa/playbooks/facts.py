@@ -83,7 +83,8 @@ _DIMENSIONS = {
 
 def read_models(path: Path) -> dict[str, ModelFacts]:
     """Rows by model id, in file order. PlaybookError names what cannot be read."""
-    return {row["model_id"]: ModelFacts(**row) for row in _rows(path, tuple(ModelFacts.__dataclass_fields__))}
+    columns = tuple(ModelFacts.__dataclass_fields__)
+    return {row["model_id"]: ModelFacts(**{name: row[name] for name in columns}) for row in _rows(path, columns)}
 
 
 def read_playbook_facts(path: Path) -> list[PlaybookFacts]:
@@ -124,4 +125,7 @@ def _rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
         raise PlaybookError(path, f"cannot be read: {error}", advice="it is a table of facts, in CSV") from None
     if missing:
         raise PlaybookError(path, f"has no column {', '.join(missing)}", line=1, column=1)
+    for number, row in enumerate(rows, start=2):
+        if None in row or None in row.values():
+            raise PlaybookError(path, "a row has not the fields of the header", line=number, column=1)
     return rows

@@ -123,20 +123,32 @@ def _recorded(path: Path, number: int, row: Any) -> Fingerprint:
     where = f"{path}: fingerprints[{number}]"
     if not isinstance(row, dict) or not isinstance(row.get("name"), str):
         raise FingerprintError(f"{where}: needs a name")
-    values = {}
-    for field in NUMBERS:
-        value = row.get(field)
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise FingerprintError(f"{where} ({row['name']}): {field}: found {value!r}, a number is needed")
-        values[field] = float(value)
+    where = f"{where} ({row['name']!r:.80})"
+    values = {field: _number(f"{where}: {field}", row.get(field)) for field in NUMBERS}
     shape = row.get("shape", ())
     return Fingerprint(
         name=row["name"],
         shape=tuple(shape) if isinstance(shape, (list, tuple)) else (),
         dtype=str(row.get("dtype", "")),
-        nan_count=int(row.get("nan_count") or 0),
-        inf_count=int(row.get("inf_count") or 0),
-        zero_fraction=float(row.get("zero_fraction") or 0.0),
+        zero_fraction=_number(f"{where}: zero_fraction", row.get("zero_fraction") or 0.0),
         checksum=str(row.get("checksum") or ""),
+        nan_count=_count(f"{where}: nan_count", row.get("nan_count") or 0),
+        inf_count=_count(f"{where}: inf_count", row.get("inf_count") or 0),
         **values,
     )
+
+
+def _number(where: str, value: Any) -> float:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except OverflowError:
+            pass
+    raise FingerprintError(f"{where}: found {value!r:.80}, a number is needed")
+
+
+def _count(where: str, value: Any) -> int:
+    number = _number(where, value)
+    if not 0 <= number < math.inf:
+        raise FingerprintError(f"{where}: found {value!r:.80}, a count is needed")
+    return int(number)

@@ -225,15 +225,16 @@ def _metadata(evidence: Sequence[Evidence]) -> list[tuple[str, list[str]]]:
 
 
 def _kills(document: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    if not document or not document.get("defects"):
+    defects = (document or {}).get("defects")
+    if not document or not defects or not isinstance(defects, list) or not all(isinstance(d, dict) for d in defects):
         return None
-    clean = document.get("clean") or {}
-    rejected = clean.get("rejected") or []
+    clean = document["clean"] if isinstance(document.get("clean"), dict) else {}
+    rejected = clean["rejected"] if isinstance(clean.get("rejected"), (int, list)) else []
     keys = ("name", "verdict", "killed_by", "cause", "origin")
     return {
         "picture": _kill_picture(document),
-        "defects": [{key: defect.get(key) for key in keys} for defect in document["defects"]],
-        "killed": sum(defect.get("verdict") == "killed" for defect in document["defects"]),
+        "defects": [{key: defect.get(key) for key in keys} for defect in defects],
+        "killed": sum(defect.get("verdict") == "killed" for defect in defects),
         "tried": clean.get("tried") or 0,
         "rejected": rejected if isinstance(rejected, int) else len(rejected),
     }

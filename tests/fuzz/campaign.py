@@ -28,8 +28,8 @@ LARGEST_REPORT = 10
 ENVIRONMENT = {"MALLOC_ARENA_MAX": "1", "RUST_BACKTRACE": "0"}
 # A library may be stuck where no signal wakes it: the process ends unless it reads WATCHED files in WATCHDOG_SECONDS.
 WATCHED = 100
-WATCHDOG_SECONDS = 60.0
-LARGEST_KEPT = 1 << 11  # bytes of an example of a rule
+WATCHDOG_SECONDS = 300.0
+LARGEST_KEPT = 1 << 12  # bytes of an example of a rule
 
 
 def watch() -> None:

@@ -11,6 +11,7 @@ import zlib
 
 from tests.fuzz.model_targets import DATA
 
+MOST_KEPT = 40
 FOLDER = DATA / "fuzz" / "corpus"
 
 
@@ -22,9 +23,11 @@ def kept(reader: str) -> dict[str, bytes]:
 
 
 def add(reader: str, files: dict[str, bytes]) -> None:
-    """Write the files of new rules beside the others, sorted by rule."""
+    """Write the files of new rules beside the others, sorted by rule, MOST_KEPT of a reader at most."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    rows = sorted({**files, **kept(reader)}.items())
+    old = kept(reader)
+    new = [(rule, data) for rule, data in files.items() if rule not in old]
+    rows = sorted([*old.items(), *new[: max(0, MOST_KEPT - len(old))]])
     texts = [(rule, base64.b64encode(zlib.compress(data, 9)).decode()) for rule, data in rows]
     lines = [json.dumps({"rule": rule, "zlib": text}) + "\n" for rule, text in texts]
     (FOLDER / f"{reader}.jsonl").write_text("".join(lines), encoding="utf-8")

@@ -119,6 +119,10 @@ def _read_tokenizer(path: Path) -> None:
     tokenizer.decode(tokenizer.encode(SAMPLE)[:20])
 
 
+def _read_settings(path: Path) -> None:
+    tokenizer_from_hf(path.parent)
+
+
 def _safetensors_seeds() -> Seeds:
     with tempfile.TemporaryDirectory() as folder:
         model = tiny_model_folder(Path(folder), 1)
@@ -170,6 +174,6 @@ MODEL_TARGETS = {
     "index": _document_target("model.safetensors.index.json", _read_index, shards=2),
     "tokenizer": _document_target("tokenizer.json", _read_tokenizer),
     "config": _document_target("config.json", _read_config),
-    "settings": _document_target("tokenizer_config.json", _read_tokenizer, template="chatml", template_file=False),
-    "generation": _document_target("generation_config.json", _read_tokenizer),
+    "settings": _document_target("tokenizer_config.json", _read_settings, template="chatml", template_file=False),
+    "generation": _document_target("generation_config.json", _read_settings),
 }

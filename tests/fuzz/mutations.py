@@ -215,6 +215,22 @@ def lines(data: bytes, draw: random.Random) -> bytes:
     return b"".join(rows)
 
 
+def table(data: bytes, draw: random.Random) -> bytes:
+    """A CSV file in which one cell has another value, a row is dropped, doubled or longer, or bytes are damaged."""
+    if draw.random() < 0.3:
+        return damaged_bytes(data, draw)
+    rows = [row.split(b",") for row in data.splitlines()]
+    row = draw.choice(rows)
+    kind = draw.randrange(4)
+    if kind == 0:
+        row.insert(draw.randrange(len(row)), b"")
+    elif kind == 1:
+        rows.append(row[: draw.randrange(len(row) + 1)])
+    else:
+        row[draw.randrange(len(row))] = as_json(draw.choice(JSON_VALUES)).replace(b'"', draw.choice((b"", b'"', b"")))
+    return draw.choice((b"\n", b"\n", b"\r\n")).join(map(b",".join, rows)) + b"\n"
+
+
 def json_lines(seed: bytes) -> Mutation:
     """A JSON Lines file in which one line is another document, or bytes are damaged."""
     each = [json_text(row) for row in seed.splitlines()]
@@ -226,6 +242,20 @@ def json_lines(seed: bytes) -> Mutation:
         at = draw.randrange(len(rows))
         rows[at] = each[at](rows[at], draw)
         return b"\n".join(rows) + b"\n" * draw.randrange(2)
+
+    return mutate
+
+
+def stream(chunks: list[Any]) -> Mutation:
+    """Events of a server of which one is another document, or bytes are damaged."""
+    packed = [pickle.dumps(chunk) for chunk in chunks]
+
+    def mutate(data: bytes, draw: random.Random) -> bytes:
+        if draw.random() < 0.3:
+            return damaged_bytes(data, draw)
+        events = data.split(b"\n\n")
+        events[draw.randrange(len(events))] = b"data: " + as_json(damaged_json(draw.choice(packed), draw))
+        return b"\n\n".join(events)
 
     return mutate
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from tests.fuzz import mutations
 
-WHOLE_EVERY = 10  # where a document is one of a folder, every so many inputs are read with the whole of it
 FROM_THE_CORPUS = 0.1  # part of the inputs made from files that are refused already
 SPLICED = 0.05  # part of the inputs that begin like one sound file and end like another
 
@@ -21,7 +20,8 @@ class Target:
     """`seeds`: name -> sound file and its mutation. `file`: name of the damaged file in the folder of `prepare`.
 
     `read` is what a user's command calls. `parser`, where there is one, reads the damaged document without the sound
-    files around it, which take most of the time of `read`; nine inputs in ten go there.
+    files around it or the report after it, which take most of the time of `read`: one input in `whole_every` is read by
+    `read`. `refuses` False: an optional file, left out where it cannot be used.
     """
 
     file: str
@@ -29,10 +29,12 @@ class Target:
     read: Callable[[Path], None]
     prepare: Callable[[Path], object] = lambda folder: None
     parser: Callable[[Path], None] | None = None
+    whole_every: int = 10
+    refuses: bool = True
 
     def reader_of(self, number: int) -> Callable[[Path], None]:
         """What reads input `number`."""
-        return self.parser if self.parser is not None and number % WHOLE_EVERY else self.read
+        return self.parser if self.parser is not None and number % self.whole_every else self.read
 
 
 def mutant(seeds: Seeds, number: int, run: int, kept: Sequence[bytes] = ()) -> bytes:

@@ -56,7 +56,7 @@ def test_a_few_damaged_files_for_each_reader(folder: Path, tmp_path: Path) -> No
     assert [result["reader"] for result in results] == list(TARGETS)
     for result in results:
         assert result["inputs"] == FEW
-        assert 0 < result["refused"] <= FEW
+        assert 0 < result["refused"] <= FEW or not TARGETS[result["reader"]].refuses
 
 
 @pytest.mark.fuzz

@@ -160,6 +160,8 @@ def _source_problem(against: Path) -> str | None:
 def _unreadable(path: Path) -> str | None:
     if not path.exists():
         return f"{path}: no such file"
+    if not (path.is_file() or path.is_dir()):
+        return f"{path}: neither a file nor a folder"
     if not os.access(path, os.R_OK):
         return f"{path}: cannot be read (permission denied)"
     if path.is_dir() and not any(path.glob("*.safetensors")):

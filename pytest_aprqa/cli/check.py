@@ -35,15 +35,24 @@ def command(ctx: click.Context, artifacts: tuple[Path, ...], against: Path, dept
     nothing refuted (it says what was tried), 1 refuted, 2 could not be tried.
     Example: aprqa check model.gguf --against ~/models/acme/Model-1B
     """
-    from pytest_aprqa.artifact_check import check
+    from pytest_aprqa.artifact_check import CheckError, check
 
     with CheckProgress(silent=as_json) as progress:
-        result = check(artifacts, against, depth, on_event=progress)
+        try:
+            result = check(artifacts, against, depth, on_event=progress)
+        except (CheckError, OSError) as error:
+            raise _NotTried(f"not tried: {error}") from None
     if as_json:
         click.echo(json.dumps(result.to_json(), indent=2))
     else:
         _show(result)
     ctx.exit(result.exit_code)
+
+
+class _NotTried(click.ClickException):
+    """The check itself could not run: 2, since 1 says that an artifact is refuted."""
+
+    exit_code = 2
 
 
 class CheckProgress:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from pytest_aprqa.lifecycle.progress import Progress, TensorProgress
 from pytest_aprqa.lifecycle.source import Source
 from pytest_aprqa.lifecycle.tensor_types import encoded, is_buffer, target_dtype
 from pytest_aprqa.lifecycle.vocabulary import Vocabulary, vocabulary_of
+from pytest_aprqa.models.config import config_from_apr
 
 ROPE_HALVES = 2  # Hugging Face rows rotate by halves, whatever the family (spec apr-format 7)
 EMBEDDING = "model.embed_tokens.weight"
@@ -40,6 +42,7 @@ def write_apr_from(source: Source, target: Path, *, dtype: str = "native", progr
     """
     plan = _plan(source, dtype)
     metadata = _metadata(source, vocabulary_of(source), plan)
+    _refuse_lost_declarations(source, metadata, plan)
     quantised, declaration = QUANTISATIONS.get(dtype, (None, None))
     if any(kind == quantised for _, _, kind in plan):
         metadata["quantization"] = declaration
@@ -74,6 +77,25 @@ def _stored_type(path: Path, entry: TensorEntry, dtype: str) -> str:
     if len(entry.shape) != 2 or (kind in ("Q4_K", "Q6_K") and entry.shape[1] % 256):
         return native
     return kind
+
+
+def _refuse_lost_declarations(
+    source: Source, metadata: dict[str, Any], plan: list[tuple[str, TensorEntry, str]]
+) -> None:
+    """LifecycleError for a model that would be read from the file otherwise than its source declares it."""
+    entries = {name: TensorEntry(name, kind, e.shape, 0, tensor_nbytes(kind, e.shape)) for name, e, kind in plan}
+    read = asdict(config_from_apr(source.weights.path, metadata, entries))
+    for field, declared in asdict(source.config).items():
+        # A window that binds was refused before.
+        if read[field] != declared and field not in ("sliding_window", "first_windowed_layer"):
+            raise LifecycleError(
+                source.folder / "config.json",
+                field,
+                "cannot be declared in an APR file",
+                found=declared,
+                limit=read[field],
+                advice="publish the converted file yourself and name it in the playbook",
+            )
 
 
 def _quantised(source: Source, entry: TensorEntry, kind: str) -> NDArray[np.uint8]:

@@ -162,6 +162,11 @@ def config_from_hf(place: Path) -> ModelConfig:
     )
 
 
+def document_of(place: Path) -> dict[str, Any]:
+    """The config.json that `config_from_hf` reads, as it is written. ModelError as there."""
+    return _document(_config_file(place))
+
+
 def _experts(reader: _Reader) -> int:
     """Experts of a layer, 0 where the declaration names none."""
     for field in ("num_local_experts", "num_experts", "n_routed_experts"):

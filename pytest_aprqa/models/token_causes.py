@@ -18,6 +18,7 @@ TYPES_LOST = "token types lost: engines take special tokens for ordinary text"
 SHORT = "vocabulary shorter than rows"
 OTHER_TOKENS = "other tokens: ids name other texts"
 STOPS = "other stop tokens"
+EOS_LOST = "no EOS id is declared: engines end an answer at an id of their own"
 TEMPLATE = "the chat template is not the source's"
 TEMPLATE_LOST = "the chat template is lost"
 OTHER = "another tokenization"
@@ -49,7 +50,8 @@ def declaration_problems(
     elif _other_splits(source, target):
         yield "pre-tokenizer", source.pre_tokenizer, target.pre_tokenizer, PRE_TOKENIZER
     if target.end_ids != source.end_ids:
-        yield "stop tokens", str(sorted(source.end_ids)[:SHOWN]), str(sorted(target.end_ids)[:SHOWN]), STOPS
+        cause = STOPS if target.eos_declared else EOS_LOST
+        yield "stop tokens", str(sorted(source.end_ids)[:SHOWN]), str(sorted(target.end_ids)[:SHOWN]), cause
     if (target.chat_template or "") != (source.chat_template or ""):
         lengths = [f"{len(template or '')} characters" for template in (source.chat_template, target.chat_template)]
         yield "chat template", lengths[0], lengths[1], TEMPLATE if target.chat_template else TEMPLATE_LOST

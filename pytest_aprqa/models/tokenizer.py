@@ -49,6 +49,8 @@ class TokenizerDeclaration:
     charsmap: bytes = field(default=b"", repr=False)
     # False where a file that should name its pre-tokenizer names none.
     pre_declared: bool = True
+    # False where a byte-level GGUF file names no EOS: llama.cpp then ends answers at a fixed id of its own.
+    eos_declared: bool = True
 
     @property
     def vocab_size(self) -> int:

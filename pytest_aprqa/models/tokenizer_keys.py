@@ -22,9 +22,11 @@ _CONTROL_SHAPE = re.compile(r"<\|.+\|>", re.DOTALL)
 _TAG_SHAPE = re.compile(r"</?[a-z_]{1,20}>")
 FILLER = "<unk>"
 
+COMMA = 11  # of GPT-2, and llama.cpp's EOS of every byte-level vocabulary that names none
 
 # Ids that a kind of vocabulary has in llama.cpp where the file names none.
 _DEFAULT_IDS = {
+    "gpt2": {"eos": COMMA},
     "llama": {"bos": 1, "eos": 2, "unknown": 0},
     "bert": {"bos": 101, "unknown": 100, "seperator": 102},
     "t5": {"eos": 1, "unknown": 2},
@@ -42,7 +44,11 @@ def tokenizer_from_gguf(path: Path, metadata: Mapping[str, Any]) -> TokenizerDec
     # The key of the separator is misspelt in the format.
     ids["separator"] = metadata.get("tokenizer.ggml.seperator_token_id")
     defaults = _DEFAULT_IDS.get(kind, {})
+    eos_declared = ids["eos"] is not None or kind != BYTE_LEVEL
     ids |= {name: defaults.get(name) for name in ("bos", "eos", "unknown") if ids[name] is None}
+    tokens = metadata.get("tokenizer.ggml.tokens")
+    if not eos_declared and not (isinstance(tokens, list) and len(tokens) > COMMA):
+        ids["eos"] = None
     if kind == "bert":
         ids["separator"] = ids["separator"] if ids["separator"] is not None else defaults["seperator"]
         ids["bos"] = metadata.get("tokenizer.ggml.cls_token_id", ids["bos"])
@@ -69,6 +75,7 @@ def tokenizer_from_gguf(path: Path, metadata: Mapping[str, Any]) -> TokenizerDec
         remove_extra_whitespaces=bool(metadata.get("tokenizer.ggml.remove_extra_whitespaces", False)),
         charsmap=_charsmap(path, metadata.get("tokenizer.ggml.precompiled_charsmap")),
         pre_declared=kind != BYTE_LEVEL or "tokenizer.ggml.pre" in metadata,
+        eos_declared=eos_declared,
     )
 
 

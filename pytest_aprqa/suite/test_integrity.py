@@ -113,10 +113,12 @@ def test_declared_heads_fit(declared_artifact: OpenArtifact, observe: Observe) -
 @pytest.mark.depth("structure")
 def test_declaration_is_the_sources(declared_artifact: OpenArtifact, reference: OpenArtifact, observe: Observe) -> None:
     """Rotary base and style, epsilon, head counts and the other declared numbers are those of the source."""
+    from pytest_aprqa.suite.other_declarations import other_declarations
     from pytest_aprqa.suite.same_model import declaration_differences
 
     problems = []
-    for field, (found, expected, same) in declaration_differences(reference, declared_artifact).items():
+    differences = declaration_differences(reference, declared_artifact)
+    for field, (found, expected, same) in (differences | other_declarations(reference, declared_artifact)).items():
         observe(field, found, limit=expected, passed=same)
         if not same:
             problems.append(f"{field} is {expected!r} in the source, {found!r} in the artifact")

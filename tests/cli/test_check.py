@@ -238,3 +238,12 @@ def test_a_family_that_no_engine_knows_is_not_refuted_by_that(tmp_path):
     reasons = [row["reason"] for row in result.not_tried if row["gate"] == "G1-LOAD-001"]
     assert reasons
     assert reasons[0].startswith("no engine here runs this family")
+
+
+def test_a_check_that_could_not_run_does_not_say_refuted(files, tmp_path, monkeypatch, capsys):
+    """Exit code 1 is kept for a refuted artifact: a gate before a download reads it."""
+    assert call(["check", os.devnull, "--against", str(TINY_MODEL)]) == 2
+    assert "neither a file nor a folder" in capsys.readouterr().out
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
+    assert call(["check", str(files["gguf"]), "--against", str(TINY_MODEL)]) == 2
+    assert capsys.readouterr().err.startswith("error: not tried: ")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zlib
 from pathlib import Path
 
@@ -161,3 +162,17 @@ def test_k_quants_hold_for_matrices_of_whole_blocks(tmp_path: Path, dtype: str, 
             values = source.read(name).astype(np.float64)
             error = ((file.read(name) - values) ** 2).sum() / (values**2).sum()
             assert error <= (limit if expected == stored else 0), name
+
+
+@pytest.mark.parametrize(("activation", "refused"), [("silu", False), ("gelu_pytorch_tanh", True)])
+def test_what_apr_metadata_cannot_say_is_refused(random_llama_folder: Path, tmp_path: Path, activation, refused):
+    """A file that declares another activation than its source would compute another model."""
+    folder = tmp_path / "model"
+    shutil.copytree(random_llama_folder, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"hidden_act": activation}))
+    if not refused:
+        assert derive(folder, "apr", cache=tmp_path / "cache").path.is_file()
+        return
+    with pytest.raises(LifecycleError, match=r"hidden_act: cannot be declared in an APR file .found gelu_pytorch_tanh"):
+        derive(folder, "apr", cache=tmp_path / "cache")

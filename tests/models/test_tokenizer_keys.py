@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pytest_aprqa.models.errors import ModelError
+from pytest_aprqa.models.token_causes import declaration_problems
 from pytest_aprqa.models.tokenizer_keys import tokenizer_from_apr, tokenizer_from_gguf
 from tests.models.stored_tokenizers import UNUSED, apr_keys, gguf_keys, stored_tokenizer
 
@@ -148,3 +149,16 @@ def test_pre_tokenizer_of_apr_without_a_name_is_the_familys(stored):
     keys = apr_keys(stored, pre_type=None)
     assert tokenizer_from_apr(FILE, keys | {"architecture": "qwen2"}).pre_tokenizer == "qwen2"
     assert tokenizer_from_apr(FILE, keys | {"architecture": "llama"}).pre_tokenizer == "gpt-2"
+
+
+def test_a_gguf_file_without_an_eos_id_ends_where_llama_cpp_ends(stored):
+    """llama.cpp takes id 11 for the EOS of byte-level vocabularies that name none: answers end at a comma."""
+    keys = gguf_keys(stored)
+    whole = tokenizer_from_gguf(FILE, keys)
+    assert whole.eos_declared
+    del keys["tokenizer.ggml.eos_token_id"]
+    found = tokenizer_from_gguf(FILE, keys)
+    assert (found.eos_declared, found.eos_id) == (False, 11)
+    assert found.end_ids == whole.end_ids | {11}
+    causes = [cause for *_, cause in declaration_problems(whole, found, None, True)]
+    assert causes == ["no EOS id is declared: engines end an answer at an id of their own"]

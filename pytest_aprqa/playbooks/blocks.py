@@ -40,7 +40,7 @@ RUN_BLOCKS: dict[str, tuple[str, ...]] = {
     "differential_tests.inference_compare": ("F-ROSETTA-INF-001", "F-ROSETTA-INF-002", "F-ROSETTA-INF-003"),
     "differential_tests.fingerprint": ("F-ROSETTA-FP-001", "F-ROSETTA-FP-002", "F-ROSETTA-FP-003"),
     "differential_tests.validate_stats": tuple(f"F-ROSETTA-STATS-{n:03}" for n in range(1, 7)),
-    "ollama_parity": tuple(f"F-OLLAMA-{n:03}" for n in range(1, 6)),
+    "ollama_parity": ("F-OLLAMA-PULL-001", *(f"F-OLLAMA-{n:03}" for n in range(1, 6))),
     "property_tests": ("F-PROP-001",),
     "falsification_gates": tuple(f"F-FALSIFICATION-{n:03}" for n in range(1, 4)),
     "hf_parity": ("F-HF-PARITY-001", "F-HF-PARITY-004", "F-HFP-002"),

@@ -14,6 +14,15 @@ from urllib.parse import urlsplit
 ADDRESS, DEFAULT_ADDRESS = "OLLAMA_HOST", "127.0.0.1:11434"
 PROBE_S = 2.0
 NANOSECONDS = 1e9
+# Of Go's network errors, as the server repeats them when it cannot reach its registry.
+_NO_NETWORK = (
+    "dial tcp",
+    "no such host",
+    "network is unreachable",
+    "i/o timeout",
+    "connection refused",
+    "TLS handshake",
+)
 
 
 class OllamaError(RuntimeError):
@@ -80,6 +89,20 @@ class OllamaClient:
             if isinstance(details, dict) and isinstance(level := details.get("quantization_level"), str) and level:
                 self.stored_types[model["name"]] = level.lower()
         return [str(model["name"]) for model in models]
+
+    def pull(self, model: str) -> None:
+        """Have the server fetch a model. OllamaUnavailable: it reaches no registry; OllamaError: no such model."""
+        answer = self._http.post("/api/pull", json={"model": model, "stream": False})
+        try:
+            told = answer.json()
+        except ValueError:
+            told = None
+        status = told.get("status") if isinstance(told, dict) else None
+        if answer.status_code == 200 and status == "success":
+            return
+        error = str(told.get("error") if isinstance(told, dict) else answer.text)[:200]
+        kind = OllamaUnavailable if any(word in error for word in _NO_NETWORK) else OllamaError
+        raise kind(f"POST /api/pull: {model}: status {answer.status_code}: {error}")
 
     def generate(self, model: str, prompt: str, *, temperature: float, tokens: int, raw: bool) -> OllamaAnswer:
         """One whole answer. `raw`: the prompt is shown to the model as it is, without the server's template."""

@@ -17,9 +17,33 @@ if TYPE_CHECKING:
 
 BLOCK = "ollama_parity"
 TOKENS = 32
+PULL_S = 1800.0
 MOST_TIME = 3.0  # times as long as Ollama, gates.md 12
 SHORTEST_S = 0.001
 OURS = "aprqa-parity-check"
+
+
+@pytest.mark.block(BLOCK)
+@pytest.mark.gate("F-OLLAMA-PULL-001", severity="P1")
+def test_ollama_pulls_the_model(engine: LoadedEngine, playbook: Playbook, observe: Observe) -> None:
+    """The server has the model of `model_tag`, or fetches it, before it is compared; afterwards it lists it."""
+    from pytest_aprqa.suite.ollama_client import OllamaUnavailable
+
+    if engine.format != "gguf":
+        pytest.skip("ollama runs GGUF files: the GGUF artifact is compared")
+    tag = playbook.blocks[BLOCK]["model_tag"]
+    with _client(PULL_S) as client:
+        there = tag in client.tags()
+        observe("model", tag)
+        observe("was_there", int(there))
+        if not there:
+            try:
+                client.pull(tag)
+            except OllamaUnavailable as error:
+                pytest.skip(f"the server cannot fetch a model: {error}")
+        listed_now = tag in client.tags()
+    observe("listed", int(listed_now), limit=1, passed=listed_now)
+    assert listed_now, f"ollama says that it pulled {tag}, and does not list it"
 
 
 @pytest.mark.block(BLOCK)

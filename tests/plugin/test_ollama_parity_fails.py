@@ -13,6 +13,7 @@ import pytest
 from tests.plugin.test_gateways_fail import red
 
 TAG = "tiny:latest"
+GATES = {"F-OLLAMA-PULL-001", *(f"F-OLLAMA-{n:03}" for n in range(1, 6))}
 SELECTED = "ollama or both_answers or as_fast or take_no_longer"
 # The stand-in answers what the engine answers: a sentence of 22 tokens in 0.4 s.
 ANSWER = "4 is the answer to that question, I am sure."
@@ -21,7 +22,7 @@ ANSWER = "4 is the answer to that question, I am sure."
 class Ollama(BaseHTTPRequestHandler):
     def do_GET(self):
         self.reply(
-            {"models": [{"name": TAG, "details": {"quantization_level": self.server.level}}]}
+            {"models": [{"name": n, "details": {"quantization_level": self.server.level}} for n in self.server.models]}
             if self.server.fault != "no-tags"
             else {"oops": []}
         )
@@ -39,11 +40,26 @@ class Ollama(BaseHTTPRequestHandler):
             good = known and self.server.fault != "refuses-our-file"
             self.reply({"status": "success"} if good else {"error": "invalid file magic"})
             return
+        if self.path == "/api/pull":
+            self.pull(body["model"])
+            return
         texts = {"silent": "", "other-answer": "Paris"}
         text = texts.get(self.server.fault, ANSWER)
         seconds = 1e-6 if self.server.fault == "much-faster" else 30.0
         spent = int(seconds * 1e9)
         self.reply({"response": text, "eval_count": 22, "eval_duration": spent, "total_duration": spent})
+
+    def pull(self, model):
+        """As a server of Ollama answers with `"stream": false`: recorded words of its errors."""
+        self.server.pulled.append(model)
+        if self.server.fault == "no-such-model":
+            self.reply({"error": "pull model manifest: file does not exist"}, 500)
+        elif self.server.fault == "no-network":
+            self.reply({"error": 'Get "https://registry/v2/": dial tcp: lookup registry: no such host'}, 500)
+        else:
+            if self.server.fault != "pulls-nothing":
+                self.server.models.append(model)
+            self.reply({"status": "success"})
 
     def do_DELETE(self):
         self.server.deleted.append(json.loads(self.body())["model"])
@@ -74,6 +90,7 @@ class Ollama(BaseHTTPRequestHandler):
 def ollama(monkeypatch):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Ollama)
     server.fault, server.level, server.blobs, server.deleted = "", "Q4_K_M", set(), []
+    server.models, server.pulled = [TAG], []
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setenv("OLLAMA_HOST", f"127.0.0.1:{server.server_port}")
     yield server
@@ -94,7 +111,7 @@ def run(project):
             model={"formats": ["gguf"]}, ollama_parity={"enabled": True, "model_tag": tag, "min_perf_ratio": 0.01}
         )
         project.run(f"--playbook={path}", "--tb=short", "-q", "-k", SELECTED)
-        assert {e["gate_id"] for e in project.evidence()} == {f"F-OLLAMA-{n:03}" for n in range(1, 6)}
+        assert {e["gate_id"] for e in project.evidence()} == GATES
         return {e["gate_id"]: e["reason"] for e in red(project.evidence()).values()}
 
     return run
@@ -132,11 +149,30 @@ def test_a_model_stored_in_another_type_than_the_playbooks_is_not_compared(run, 
 
 
 def test_without_a_server_and_without_the_model_the_skips_say_what_to_do(run, project, ollama, monkeypatch):
+    ollama.fault = "no-network"
     assert set(run("absent:latest")) == set()
     reasons = {e["gate_id"]: e["reason"] for e in project.evidence() if e["outcome"] == "Skipped"}
     assert "ollama pull absent:latest" in reasons["F-OLLAMA-001"]
+    assert "the server cannot fetch a model" in reasons["F-OLLAMA-PULL-001"]
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     monkeypatch.setenv("OLLAMA_HOST", f"127.0.0.1:{port}")
     assert run() == {}
     assert all(f"no ollama server at http://127.0.0.1:{port}" in e["reason"] for e in project.evidence())
+
+
+def test_a_model_that_is_not_there_is_pulled_before_it_is_asked(run, project, ollama):
+    ollama.models.clear()
+    assert run() == {}
+    assert ollama.pulled == [TAG]
+    assert {e["outcome"] for e in project.evidence()} == {"Corroborated"}
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [("no-such-model", "pull model manifest: file does not exist"), ("pulls-nothing", "does not list it")],
+)
+def test_a_pull_that_fails_is_falsified_in_the_servers_words(run, ollama, fault, words):
+    ollama.models.clear()
+    ollama.fault = fault
+    assert words in run()["F-OLLAMA-PULL-001"]

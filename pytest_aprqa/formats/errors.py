@@ -18,6 +18,8 @@ def printable(value: Any, limit: int = _SHOWN) -> str:
         return f"an integer of {value.bit_length()} bits"
     text = value if isinstance(value, str) else repr(value) if isinstance(value, bytes) else str(value)
     shown = text if len(text) <= limit else text[: limit - 3] + "..."
+    if shown.isprintable():
+        return shown
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in shown)
 
 

@@ -29,6 +29,8 @@ VOCABULARY_ARRAYS: Final = {
     "tokenizer.ggml.token_type": ("int32", "uint32"),
 }
 
+_LAYOUTS: Final = {code: struct.Struct("<" + code) for code in "BbHhIiQqfd"}
+
 
 class Cursor:
     """Reads little-endian values one after the other from DATA; FormatError names the offset and what was wanted."""
@@ -45,11 +47,12 @@ class Cursor:
 
     def number(self, code: str, what: str) -> Any:
         """One value of struct CODE."""
-        size = struct.calcsize("<" + code)
-        self.need(size, what)
-        (value,) = struct.unpack_from("<" + code, self.data, self.position)
-        self.position += size
-        return value
+        layout, start = _LAYOUTS[code], self.position
+        end = start + layout.size
+        if end > len(self.data):
+            self.need(layout.size, what)
+        self.position = end
+        return layout.unpack_from(self.data, start)[0]
 
     def need(self, size: int, what: str) -> None:
         """FormatError unless SIZE more bytes exist."""

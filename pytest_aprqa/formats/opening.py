@@ -39,7 +39,7 @@ def open_tensor_file(path: str | os.PathLike[str], *, strict: bool = True) -> Te
 
     FormatError: unreadable, broken, or not a model file at all (LFS pointer, error page, archive, empty file).
     """
-    path = Path(path)
+    path = path if isinstance(path, Path) else Path(path)
     if path.is_dir():
         return SafeTensorsFile(path, strict=strict)
     mapped = MappedFile(path)

@@ -48,7 +48,7 @@ class MappedFile:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = path if isinstance(path, Path) else Path(path)
         self._view: memoryview | None = None
         self._looked_at = 0
         try:
@@ -114,7 +114,7 @@ class TensorFile(ABC):
     warnings: list[str]
 
     def __init__(self, path: str | os.PathLike[str], *, strict: bool = True) -> None:
-        self.path = Path(path)
+        self.path = path if isinstance(path, Path) else Path(path)
         self.strict = strict
         self.files = []
         self.metadata = {}

@@ -141,17 +141,22 @@ def gguf(fields: list[tuple[int, int]]) -> Mutation:
 def gguf_fields(data: bytes, read: Callable[[], None]) -> list[tuple[int, int]]:
     """(offset, size) of all that our reader reads one by one while `read` opens `data`."""
     fields: list[tuple[int, int]] = [(0, 4)]
-    plain_need = Cursor.need
+    plain_number, plain_string = Cursor.number, Cursor.string
 
-    def need(self: Cursor, size: int, what: str) -> None:
-        fields.append((self.position, size))
-        plain_need(self, size, what)
+    def number(self: Cursor, code: str, what: str) -> Any:
+        fields.append((self.position, struct.calcsize("<" + code)))
+        return plain_number(self, code, what)
 
-    Cursor.need = need  # type: ignore[method-assign]
+    def string(self: Cursor, what: str, *limit: int) -> bytes:
+        text = plain_string(self, what, *limit)
+        fields.append((self.position - len(text), len(text)))
+        return text
+
+    Cursor.number, Cursor.string = number, string  # type: ignore[method-assign]
     try:
         read()
     finally:
-        Cursor.need = plain_need  # type: ignore[method-assign]
+        Cursor.number, Cursor.string = plain_number, plain_string  # type: ignore[method-assign]
     return [(at, size) for at, size in fields if at + size <= len(data)]
 
 

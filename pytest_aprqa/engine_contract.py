@@ -6,6 +6,7 @@ Runs on the bundled model, through the child-process host, as a playbook does.
 from __future__ import annotations
 
 import concurrent.futures
+import dataclasses
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -160,6 +161,19 @@ class EngineContract:
         (result,) = host.generate(_requests(QUESTIONS[:1], tokens=tokens), LIMIT_S)
         assert result.error
         assert str(tokens) in result.error
+
+    @pytest.mark.parametrize(
+        "changes",
+        [{"temperature": -0.1}, {"temperature": float("nan")}, {"mode": "shout"}, {"seed": -1}, {"prompt": "a\ud800"}],
+        ids=["negative-temperature", "no-temperature", "mode", "seed", "half-a-character"],
+    )
+    def test_bad_arguments_are_refused(self, host: EngineHost, changes: dict[str, Any]) -> None:
+        """One line that names the argument; the engine goes on."""
+        request = dataclasses.replace(_requests(QUESTIONS[:1])[0], **changes)
+        result = self._refused_or_answered(host, request)
+        assert result.error
+        assert next(iter(changes)) in result.error
+        assert result.text == ""
 
     def test_refusal_of_one_prompt_leaves_the_others_alone(self, host: EngineHost) -> None:
         """Results in order, the error where it belongs."""

@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -132,6 +132,8 @@ class EngineHost:
         }
         # Threads that spin while they wait starve the other workers of the run.
         environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        # Attention has another shape at each step, and each shape its own compiled product: kept, they are tens of MiB.
+        environment.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
         if self._threads:
             environment["OMP_NUM_THREADS"] = str(self._threads)
         return environment
@@ -213,10 +215,19 @@ class EngineHost:
         return EngineDescription(**answer["description"])
 
     def generate(self, requests: Sequence[GenerationRequest], timeout_s: float) -> list[GenerationResult]:
-        """Results in the order of the requests; one limit for the whole batch."""
-        message = {"command": "generate", "requests": [asdict(request) for request in requests]}
-        answer = self._call(message, timeout_s, f"generating for {len(requests)} prompts")
-        return [GenerationResult(**fields) for fields in answer["results"]]
+        """Results in the order of the requests; one limit for the whole batch. Bad arguments reach no engine."""
+        sound = [request for request in requests if request.problem is None]
+        answered: Iterator[GenerationResult] = iter(())
+        if sound:
+            message = {"command": "generate", "requests": [asdict(request) for request in sound]}
+            answer = self._call(message, timeout_s, f"generating for {len(sound)} prompts")
+            answered = iter([GenerationResult(**fields) for fields in answer["results"]])
+        return [
+            next(answered)
+            if request.problem is None
+            else GenerationResult(request.key, "", None, None, "error", 0.0, error=request.problem)
+            for request in requests
+        ]
 
     def logits(self, ids: Sequence[int], timeout_s: float, *, first: int = 0, lasting: bool = True) -> Any:
         """float32 array (len(ids) - first, vocabulary): rows of the positions from `first` on.

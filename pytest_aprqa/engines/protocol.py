@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 Progress = Callable[[str, int, int], None]
 # called with (text so far is extended by this piece, ids of the piece)
 TokenSink = Callable[[str, list[int]], None]
+MODES = ("raw", "chat")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,25 @@ class GenerationRequest:
     temperature: float = 0.0
     seed: int = 0
     messages: list[dict[str, str]] | None = None
+
+    @property
+    def problem(self) -> str | None:
+        """Why no engine can be asked this, in one line: the argument, its value and its limit. None: it can."""
+        if self.max_new_tokens < 1:
+            return f"max_new_tokens: found {self.max_new_tokens}, limit at least 1"
+        if not (math.isfinite(self.temperature) and self.temperature >= 0):
+            return f"temperature: found {self.temperature}, limit a finite number of at least 0"
+        if self.mode not in MODES:
+            return f"mode: found {self.mode!r}, limit {' or '.join(MODES)}"
+        if self.seed < 0:
+            return f"seed: found {self.seed}, limit at least 0"
+        texts = [self.prompt, *(text for message in self.messages or [] for text in message.values())]
+        for text in texts:
+            try:
+                text.encode("utf-8")
+            except UnicodeEncodeError as error:
+                return f"prompt: no text: half a character (U+{ord(text[error.start]):04X}) at position {error.start}"
+        return None
 
 
 @dataclass(frozen=True, slots=True)

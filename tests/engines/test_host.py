@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -232,6 +233,7 @@ def test_close_twice_leaves_no_process_and_no_pipe(start: Callable[..., EngineHo
 
 PARENT = """
 import sys, time
+from dataclasses import replace
 from pathlib import Path
 from pytest_aprqa.engines.host import EngineHost
 from pytest_aprqa.engines.protocol import GenerationRequest
@@ -272,3 +274,36 @@ def test_interrupt_does_not_kill_the_child(start: Callable[..., EngineHost], art
     assert host.pid is not None
     os.kill(host.pid, signal.SIGINT)
     assert host.generate([GOOD], timeout_s=10)[0].text == "fine"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"max_new_tokens": 0}, "max_new_tokens: found 0, limit at least 1"),
+        ({"temperature": -0.01}, "temperature: found -0.01, limit a finite number of at least 0"),
+        ({"temperature": float("inf")}, "temperature: found inf"),
+        ({"mode": "serve"}, "mode: found 'serve', limit raw or chat"),
+        ({"seed": -1}, "seed: found -1, limit at least 0"),
+        ({"prompt": "ab\udfff"}, "prompt: no text: half a character (U+DFFF) at position 2"),
+        ({"messages": [{"role": "user", "content": "\ud83d"}]}, "half a character (U+D83D) at position 0"),
+    ],
+)
+def test_bad_arguments_reach_no_engine_and_the_others_are_answered(
+    start: Callable[..., EngineHost], artifact: Artifact, changes: dict[str, object], words: str
+) -> None:
+    host = start("Segfaults")  # which dies of a guilty prompt, if it sees it
+    host.load(artifact, timeout_s=20)
+    bad = replace(GUILTY, **changes) if "prompt" not in changes else replace(GOOD, **changes)
+    first, refused, last = host.generate([GOOD, bad, GOOD], timeout_s=20)
+    assert (first.text, last.text) == ("fine", "fine")
+    assert words in str(refused.error)
+    assert refused.finish_reason == "error"
+    (alone,) = host.generate([bad], timeout_s=20)
+    assert words in str(alone.error)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"max_new_tokens": 1}, {"temperature": 0.0}, {"seed": 0}, {"prompt": "\U0001f600"}]
+)
+def test_arguments_at_their_limits_are_sound(changes: dict[str, object]) -> None:
+    assert replace(GOOD, **changes).problem is None

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import base64
 import faulthandler
+import gc
 import hashlib
 import json
+import os
 import resource
 import sys
 import time
@@ -59,6 +61,7 @@ def run(name: str, first: int, count: int, run_number: int, folder: Path, limit:
             verdict = judge(name, path, number)
             assert verdict.finding is verdict.rule is None, f"{name}: a sound file is refused: {verdict}"
     stop_when_stuck()
+    gc.freeze()  # what is imported stays: looking through it again and again takes time
     watch()  # before the limit: the stack of its thread is no memory of the reader
     limit_memory(max(len(data) for data, _ in seeds.values()))
     known = corpus.kept(name)
@@ -84,8 +87,7 @@ def _inputs(name: str, numbers: range, make: Callable[[int], bytes], path: Path,
         if done % WATCHED == 0:
             watch()
         data = make(number)
-        with path.open("wb") as stream:
-            stream.write(data)
+        _write(path, data)
         verdict = judge(name, path, number)
         done += 1
         if verdict.finding is not None:
@@ -102,6 +104,15 @@ def _inputs(name: str, numbers: range, make: Callable[[int], bytes], path: Path,
     faulthandler.cancel_dump_traceback_later()
     seconds = round(time.perf_counter() - started, 2)
     return {"inputs": done, "refused": refused, "seconds": seconds, "findings": findings, "rules": rules}
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Replace the content; a third of the time of `Path.write_bytes`, which counts in a hundred thousand files."""
+    handle = os.open(path, os.O_WRONLY | os.O_TRUNC)
+    try:
+        os.write(handle, data)
+    finally:
+        os.close(handle)
 
 
 def _keep(name: str, data: bytes, folder: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -95,6 +96,12 @@ def _sound(folder: Path) -> Path:
     path = folder / "model.safetensors"
     path.write_bytes(TARGETS["safetensors"].seeds()["good"][0])
     return path
+
+
+def test_the_documentation_names_every_reader() -> None:
+    page = (ROOT / "docs" / "explanation" / "damaged-files.md").read_text(encoding="utf-8")
+    table = " ".join(line for line in page.splitlines() if line.startswith("|"))
+    assert set(re.findall(r"`([a-z-]+)`", table)) == set(TARGETS)
 
 
 def test_time_that_a_quick_job_leaves_goes_to_the_next() -> None:

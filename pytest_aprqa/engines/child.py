@@ -15,6 +15,7 @@ from dataclasses import asdict
 from typing import Any
 from urllib.parse import parse_qsl
 
+from pytest_aprqa.engines.allocator import give_free_memory_back, give_large_blocks_back
 from pytest_aprqa.engines.death import die, is_death
 from pytest_aprqa.engines.errors import EngineCrashed, EngineUnavailable
 from pytest_aprqa.engines.shared_arrays import ArrayWriter
@@ -63,6 +64,7 @@ def main() -> None:
         os.set_inheritable(descriptor, False)  # a process that the engine starts must not keep the parent waiting
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C belongs to the parent, which ends this process
     _limit_memory(arguments.memory_limit)
+    give_large_blocks_back()
     if arguments.die_with_parent:
         _die_with_parent()
     threading.Thread(target=_watch_parent, args=(arguments.parent,), daemon=True).start()
@@ -132,6 +134,7 @@ def _obey(engine: Any, command: dict[str, Any], answers: Answers) -> None:
         from pytest_aprqa.models.artifact import Artifact
 
         description = engine.load(Artifact.from_json(command["artifact"]), answers.progress)
+        give_free_memory_back()
         answers.send(kind="answer", description=asdict(description))
     elif name == "generate":
         from pytest_aprqa.engines.protocol import GenerationRequest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -24,6 +25,8 @@ HEAD = "lm_head.weight"
 FLOAT32_PARAMETERS = 300_000_000  # below this many, float32 costs little and is the reference's own type
 BATCH_TOKENS = 16_384  # prompt and new tokens of one batch, padding included; bounds the key-value cache
 PREFILL_TOKENS = 1024  # of a prompt at once: eager attention keeps this many rows of scores, not prompt x prompt
+STORED_AS = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+PIECE = 1 << 24  # bytes of a stored tensor at once
 SHOWN = 5
 REPLACEMENT = "\ufffd"
 
@@ -417,20 +420,29 @@ def _fill(model: Any, name: str, opened: OpenArtifact, dtype: torch.dtype, devic
         )
     tensor = torch.empty(shape, dtype=dtype, device=device)
     flat, at = tensor.view(-1), 0
-    for values in _pieces(opened, name):
-        flat[at : at + values.size] = torch.from_numpy(values)
-        at += values.size
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given (NumPy array|buffer) is not writable")  # it is only read
+        for values in _pieces(opened, name):
+            flat[at : at + values.numel()] = values
+            at += values.numel()
     module._parameters[leaf] = torch.nn.Parameter(tensor, requires_grad=False)
 
 
-def _pieces(opened: OpenArtifact, name: str) -> Iterator[numpy.ndarray]:
-    """Flat float32 values of one tensor as the model computes with them."""
+def _pieces(opened: OpenArtifact, name: str) -> Iterator[torch.Tensor]:
+    """Flat values of one tensor as the model computes with them, in float32 or as they are stored."""
     config = opened.config
     if config.rope_style == "interleaved" and (".q_proj." in name or ".k_proj." in name):
         # The file declares that adjacent pairs rotate; transformers rotates halves. Reordering the rows of each head
         # makes the one compute the other.
         values: numpy.ndarray = opened.tensors.read(name)
         heads = config.num_heads if ".q_proj." in name else config.num_kv_heads
-        yield numpy.ascontiguousarray(unpermute_rows(values, heads)).reshape(-1)
-    else:
-        yield from opened.tensors.chunks(name)
+        yield torch.from_numpy(numpy.ascontiguousarray(unpermute_rows(values, heads))).view(-1)
+        return
+    stored, kind = opened.tensors.stored(name), STORED_AS.get(opened.tensors.entry(name).dtype)
+    if stored is None or kind is None or stored.ctypes.data % kind.itemsize:
+        yield from map(torch.from_numpy, opened.tensors.chunks(name))
+        return
+    for start in range(0, stored.size, PIECE):
+        piece = stored[start : start + PIECE]
+        yield torch.from_numpy(piece).view(kind)  # torch converts on all cores
+        opened.tensors.count_read(name, piece.size)

@@ -2,12 +2,14 @@
 
 `--check`: fail when the page is not what the JSON gives. `--measure`: ask the program (APR_BINARY, PATH, ~/.cargo/bin).
 `--recorded FOLDER`: with `--measure`, also the files in FOLDER/files, made from the models in FOLDER/models.
+`--engines`: only run the bundled model on the three engines anew (an environment with llama-cpp-python; minutes).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -48,6 +50,16 @@ SECTIONS = {
     "mini-llama": "## Recorded files: a random Llama",
     "mini-qwen2": "## Recorded files: a random Qwen2",
 }
+ENGINES = """## The bundled model on three engines
+
+One command asks torch, llama.cpp and the `apr` program the same prompts over the same files, names what they disagree
+about, then certifies the model on each of them. An engine that cannot run a format skips its items, and is not
+certified for them.
+
+```text
+aprqa engines models/tiny-qwen2 --certify tiny-qwen2-mvp --apr-binary apr
+```
+"""
 KNOWN = """## The known defects of the release, line by line
 
 One command runs every tool of the program on files that it made, compares each file with its source, and holds what the
@@ -67,7 +79,11 @@ def main() -> int:
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--measure", action="store_true")
     parser.add_argument("--recorded", type=Path)
+    parser.add_argument("--engines", action="store_true")
     options = parser.parse_args()
+    if options.engines:
+        told = json.loads(DATA.read_text(encoding="utf-8")) | {"engines": measure_engines()}
+        DATA.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     if options.measure:
         old = json.loads(DATA.read_text(encoding="utf-8")) if DATA.exists() else {}
         DATA.write_text(
@@ -96,8 +112,24 @@ def measure(old: dict[str, Any], recorded: Path | None) -> dict[str, Any]:
         home.mkdir()
         apr = Apr(path, home)
         data: dict[str, Any] = {"release": apr.version(), **measure_all(apr, Path(folder))}
-        kept = {name: old[name] for name in ("mini-llama", "mini-qwen2", "known") if name in old}
-        return data | (measure_recorded(apr, recorded) if recorded else kept)
+        kept = {name: old[name] for name in ("mini-llama", "mini-qwen2", "known", "engines") if name in old}
+        return data | kept | (measure_recorded(apr, recorded) if recorded else {})
+
+
+def measure_engines() -> list[str]:
+    """What one command prints of the bundled model on torch, llama.cpp and the `apr` program."""
+    from tests.real_apr.real_program import find_apr
+
+    program = find_apr()
+    if program is None:
+        raise SystemExit("no `apr` program: name it in APR_BINARY")
+    with tempfile.TemporaryDirectory(prefix="aprqa-engines-") as folder:
+        command = ["engines", "models/tiny-qwen2", "--certify", "tiny-qwen2-mvp", "--timeout", "600", "-o", folder]
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest_aprqa.cli.main", *command, "--apr-binary", str(program)],
+            cwd=HERE.parent, stdout=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    return done.stdout.splitlines()
 
 
 def render(data: dict[str, Any]) -> str:
@@ -108,6 +140,9 @@ def render(data: dict[str, Any]) -> str:
             continue
         parts.append(title + "\n")
         parts.append(_behaviours(data[name]) if name == "behaviours" else _table(data[name]))
+    if "engines" in data:
+        shown = "\n".join(_cut(line) for line in data["engines"])
+        parts.append(ENGINES + "\n```text\n" + shown + "\n```\n")
     if "known" in data:
         parts.append(KNOWN + "\n```text\n" + "\n".join(data["known"]) + "\n```\n")
     return "\n".join(parts)
@@ -137,6 +172,10 @@ def _said(finding: dict[str, str], file: str) -> str:
     """Cause and message of a finding, without what the row says already."""
     message = finding["message"].removeprefix(f"{file}: ")
     return message if finding["cause"] in message else f"{finding['cause']}: {message}"
+
+
+def _cut(line: str) -> str:
+    return line if len(line) <= LONGEST else line[: LONGEST - 3] + "..."
 
 
 def _cell(text: str) -> str:

@@ -44,9 +44,19 @@ class VerdictDifference:
 
 
 def certify_on(
-    engine: str, playbook: str, folder: Path, run_pytest: RunPytest, *, apr_binary: str | None, engine_url: str | None
+    engine: str,
+    playbook: str,
+    folder: Path,
+    run_pytest: RunPytest,
+    *,
+    apr_binary: str | None,
+    engine_url: str | None,
+    limit_s: float | None = None,
 ) -> EngineCertificate:
-    """Run the whole playbook with `--engine ENGINE`; evidence goes to FOLDER/ENGINE. RUN_PYTEST adds the playbook."""
+    """Run the whole playbook with `--engine ENGINE`; evidence goes to FOLDER/ENGINE. RUN_PYTEST adds the playbook.
+
+    LIMIT_S: of one scenario, instead of the playbook's.
+    """
     from pytest_aprqa.evidence.log import read_log
     from pytest_aprqa.scoring.errors import EmptyEvidence
     from pytest_aprqa.scoring.score import score
@@ -56,6 +66,7 @@ def certify_on(
     arguments = ["--engine", engine, "--evidence-dir", str(evidence), "--failure-policy=collect-all", "-q", "--tb=no"]
     arguments += ["-p", "no:cacheprovider"]
     arguments += ["--apr-binary", apr_binary] if apr_binary and engine == "apr" else []
+    arguments += ["--scenario-timeout", str(round(limit_s * 1000))] if limit_s else []
     arguments += ["--engine-url", engine_url] if engine_url and engine == "url" else []
     code, output = run_pytest(arguments)
     log = evidence / "evidence.jsonl"

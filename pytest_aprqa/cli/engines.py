@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pytest_aprqa.engine_comparison import EngineRun
 
 PROMPTS = ("What is 2+2?", "def add(a, b):", "Hello!")
+SECONDS = 120  # for one answer, and for loading a file
 _SHOWN = 6
 _WIDTH = 40
 
@@ -26,7 +27,11 @@ _WIDTH = 40
 @click.option("--engine-url", metavar="URL", help="An OpenAI-compatible server; key in APRQA_ENGINE_KEY.")
 @click.option("-p", "--prompt", "prompts", multiple=True, default=PROMPTS, help="Instead of the built-in prompts.")
 @click.option("-n", "--max-tokens", type=click.IntRange(1, 4096), default=12, show_default=True)
-@click.option("--timeout", type=click.IntRange(1, 3600), default=120, show_default=True, help="Seconds for one answer.")
+@click.option(
+    "--timeout",
+    type=click.IntRange(1, 3600),
+    help="Seconds for one answer.  [default: 120; of --certify the playbook's]",
+)
 @click.option("--certify", "playbook", metavar="PLAYBOOK", help="Then run this playbook on each engine as well.")
 @click.option(
     "-o",
@@ -46,7 +51,7 @@ def command(
     engine_url: str | None,
     prompts: tuple[str, ...],
     max_tokens: int,
-    timeout: int,
+    timeout: int | None,
     playbook: str | None,
     output: Path,
     as_json: bool,
@@ -79,7 +84,7 @@ def command(
         except (OSError, ValueError, RuntimeError) as error:
             raise click.ClickException(str(error)) from None
         compared = compare_engines(
-            artifacts, engines, prompts, max_tokens=max_tokens, limit_s=timeout,
+            artifacts, engines, prompts, max_tokens=max_tokens, limit_s=timeout or SECONDS,
             apr_binary=apr_binary, engine_url=engine_url,
         )  # fmt: skip
         while (run := _next(compared)) is not None:
@@ -87,7 +92,9 @@ def command(
             reports.append(run)
             if not as_json:
                 _show(run)
-    certificates = _certified([e.name for e in engines], playbook, output, apr_binary, engine_url) if playbook else []
+    certificates = (
+        _certified([e.name for e in engines], playbook, output, apr_binary, engine_url, timeout) if playbook else []
+    )
     differences = list(verdict_differences(certificates))
     if as_json:
         rows = [_plain(run) for run in reports] + [certificate.to_json() for certificate in certificates]
@@ -98,7 +105,7 @@ def command(
 
 
 def _certified(
-    names: list[str], playbook: str, output: Path, apr_binary: str | None, engine_url: str | None
+    names: list[str], playbook: str, output: Path, apr_binary: str | None, engine_url: str | None, limit_s: int | None
 ) -> list[EngineCertificate]:
     from pytest_aprqa.cli.progress_bar import working
     from pytest_aprqa.cli.run import arguments_for_pytest, captured_pytest
@@ -111,7 +118,10 @@ def _certified(
     for name in names:
         with working(f"running {playbook} on {name}"):
             program = (apr_binary or "apr") if name == "apr" else None
-            certificates.append(certify_on(name, playbook, output, run, apr_binary=program, engine_url=engine_url))
+            found = certify_on(
+                name, playbook, output, run, apr_binary=program, engine_url=engine_url, limit_s=limit_s
+            )  # fmt: skip
+            certificates.append(found)
     return certificates
 
 

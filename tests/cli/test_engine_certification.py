@@ -49,11 +49,12 @@ def test_score_and_verdicts_come_from_the_evidence_of_the_run(tmp_path):
             )
         return 1, ""
 
-    found = certify_on("apr", "p", tmp_path, pytest_of, apr_binary="/bin/apr", engine_url="http://x")
+    found = certify_on("apr", "p", tmp_path, pytest_of, apr_binary="/bin/apr", engine_url="http://x", limit_s=2.5)
     assert found.verdicts["test_x[c]"][:2] == ("G1-LOAD-001", "Corroborated")
     assert isinstance(found.score, int)
     assert found.status != NOT_RUN
     assert "/bin/apr" in asked[0]
+    assert asked[0][asked[0].index("--scenario-timeout") + 1] == "2500"
     assert "http://x" not in asked[0]
     assert json.loads(json.dumps(found.to_json()))["engine"] == "apr"
 

@@ -11,8 +11,9 @@ from pytest_aprqa.engines.errors import EngineError
 
 _COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _RUST_ESCAPE = re.compile(r"\\u\{([0-9a-fA-F]{1,6})\}")
-_SPEED = re.compile(r"(?:tok/s:\s*([0-9.]+))|(?:([0-9.]+) tok/s)")
-_DURATION = re.compile(r"Completed in ([0-9.]+)(m?s)")
+_NUMBER = r"([0-9]{1,15}(?:\.[0-9]{0,15})?)"
+_SPEED = re.compile(rf"(?:tok/s:\s*{_NUMBER})|(?:{_NUMBER} tok/s)")
+_DURATION = re.compile(rf"Completed in {_NUMBER}(m?s)")
 SPEED_KEYS = ("tok_s", "tok_per_sec", "throughput_tps", "tokens_per_second", "throughput_tok_s")
 
 
@@ -88,21 +89,21 @@ def parse_run(stdout: str) -> RunOutput:
     if not isinstance(text, str):
         raise EngineError(f"apr run: no text in the answer, keys {sorted(fields)[:12]}")
     if ids is not None and not (isinstance(ids, list) and all(type(i) is int and i >= 0 for i in ids)):
-        raise EngineError(f"apr run: tokens: found {str(ids)[:80]}, a list of token ids is needed")
+        raise EngineError(f"apr run: tokens: found {ids!r:.80}, a list of token ids is needed")
     error = fields.get("error")
     if isinstance(error, dict):
         error = error.get("message")
-    milliseconds = fields.get("inference_time_ms")
+    milliseconds = _finite(fields.get("inference_time_ms"))
     return RunOutput(
         text=text,
         new_ids=ids,
         prompt_tokens=_count(fields.get("prompt_tokens")),
-        finish_reason=fields.get("finish_reason"),
+        finish_reason=_word(fields.get("finish_reason")),
         tokens_per_second=speed_of(fields),
         backend=_backend(fields),
-        status=fields.get("status"),
+        status=_word(fields.get("status")),
         error=str(error) if error else None,
-        seconds=milliseconds / 1000 if isinstance(milliseconds, (int, float)) else None,
+        seconds=None if milliseconds is None else milliseconds / 1000,
     )
 
 
@@ -144,8 +145,8 @@ def speed_of(output: str | dict[str, Any]) -> float | None:
     for place in (output, output.get("metrics"), output.get("timing")):
         if isinstance(place, dict):
             for key in SPEED_KEYS:
-                if isinstance(place.get(key), (int, float)):
-                    return float(place[key])
+                if (speed := _finite(place.get(key))) is not None:
+                    return speed
     return None
 
 
@@ -160,6 +161,17 @@ def _backend(fields: dict[str, Any]) -> Backend | None:
     if not isinstance(told, dict) or not isinstance(told.get("ran"), str):
         return None
     return Backend(str(told.get("requested", "")), told["ran"], told.get("fell_back") is True)
+
+
+def _finite(value: Any) -> float | None:
+    """A number that the program tells; None for anything else, and for what is too large to be one."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 1e300:
+        return None
+    return float(value)
+
+
+def _word(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _count(value: Any) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from pathlib import Path
 
 import httpx
@@ -32,7 +33,11 @@ def _printed(path: Path) -> str:
 
 
 def _read_run(path: Path) -> None:
-    parse_run(_printed(path))
+    told = parse_run(_printed(path))
+    assert isinstance(told.finish_reason, str | None)
+    assert isinstance(told.status, str | None)
+    for number in (told.seconds, told.tokens_per_second):
+        assert number is None or math.isfinite(number)
 
 
 def _read_texts(path: Path) -> None:

@@ -128,12 +128,13 @@ class Evidence:
         except ValueError:
             words = ", ".join(o.value for o in Outcome)
             raise EvidenceError(f"evidence entry: field outcome: found {values['outcome']!r}, limit {words}") from None
-        fields = {name: value for name, value in values.items() if name in _FIELD_NAMES}
+        known = values.keys() <= _FIELD_NAMES.keys()
+        fields = dict(values) if known else {name: value for name, value in values.items() if name in _FIELD_NAMES}
         for name, value in _WHEN_ABSENT.items():
             if fields.get(name) is None:
                 fields[name] = copy.copy(value)
         _check_types(fields)
-        extra = {name: value for name, value in values.items() if name not in _FIELD_NAMES}
+        extra = {} if known else {name: value for name, value in values.items() if name not in _FIELD_NAMES}
         fields["outcome"] = outcome
         fields["metadata"] = {
             str(name): value if isinstance(value, str) else json.dumps(plain(value))
@@ -151,7 +152,9 @@ def _check_types(fields: Mapping[str, Any]) -> None:
     """EvidenceError when a field has a type that no report could show."""
     for name, value in fields.items():
         types = FIELD_TYPES.get(name)
-        if types is not None and (not isinstance(value, types) or isinstance(value, bool)):
+        if types is None or type(value) in types:  # as json gives it
+            continue
+        if not isinstance(value, types) or isinstance(value, bool):
             wanted = " or ".join("null" if t is type(None) else _JSON_NAMES[t] for t in types)
             raise EvidenceError(f"evidence entry: field {name}: wrong type (found {str(value)[:60]!r}, limit {wanted})")
     if not isinstance(fields["scenario"].get("model"), dict | None):

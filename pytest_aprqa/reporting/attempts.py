@@ -28,6 +28,8 @@ def failed(evidence: Evidence) -> bool:
 def scenario_field(evidence: Evidence, name: str) -> str | None:
     """One text field of the scenario; None where the check does not distinguish it."""
     value = (evidence.scenario or {}).get(name)
+    if type(value) is str:  # nearly always, and asked for often
+        return value or None
     return None if value is None or value == "" else str(value)
 
 

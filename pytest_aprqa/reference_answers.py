@@ -1,8 +1,6 @@
 """What the SafeTensors source answers: greedy ids, their margins, texts and logits; made once a run for all workers.
 
-Prompts are answered in one batch; an answer that is not the best token of each position when its prompt is read alone
-is made again alone, so no padding and no neighbour is in a reference.
-"""
+An answer of the batch that its prompt alone would not give is made again alone: no neighbour is in a reference."""
 
 from __future__ import annotations
 

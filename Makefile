@@ -47,9 +47,13 @@ docs-check: $(VENV)/.installed-test  ## fail if a generated page is out of date 
 	$(BIN)/python docs/generate_reference.py --check
 	$(BIN)/python docs/generate_real_files.py --check
 
-benchmarks: $(VENV)/.installed-test  ## run the four benchmarks; results go to benchmarks/results/
+benchmarks: $(VENV)/.installed-test  ## run the benchmarks; results go to benchmarks/results/
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/cli_startup.py
 	$(BIN)/python benchmarks/collection.py
+	$(BIN)/python benchmarks/reports.py
+	$(BIN)/python benchmarks/formats.py
+	$(BIN)/python benchmarks/numerics.py
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/process_per_scenario.py
 

@@ -77,8 +77,8 @@ def fixtures_page() -> str:
         NOTICE,
         "The public interface of checks. The finest fixture that a check asks for decides over what it runs:",
         "`answer` or `scenario`: one item for each scenario; `cell`, `answers` or `server_url`: for each format,",
-        "backend and modality; `engine`: for each format and backend; `artifact`: for each format; otherwise once",
-        "for the playbook.",
+        "backend and modality; `engine`: for each format and backend; `artifact` or `lenient_file`: for each format;",
+        "otherwise once for the playbook.",
         "",
     ]
     for name in sorted(fixtures.__all__):
@@ -86,7 +86,8 @@ def fixtures_page() -> str:
         function = fixture_function(value)
         if function is None:
             continue
-        annotation = inspect.signature(function).return_annotation
+        annotation = str(inspect.signature(function).return_annotation)
+        annotation = annotation.removeprefix("Iterator[").removesuffix("]") if "Iterator[" in annotation else annotation
         lines += [f"## `{name}`", "", f"Type: `{annotation}`", "", documentation(function, name), ""]
     lines += ["## The object `observe`", ""]
     for name, method in methods(fixtures.Observe):

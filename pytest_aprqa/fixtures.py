@@ -11,8 +11,11 @@ from pytest_aprqa.run_state import RUN_STATE, RunState
 from pytest_aprqa.target import Cell, Target
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pytest_aprqa.engine_pool import CellAnswers, LoadedEngine
     from pytest_aprqa.engines.protocol import GenerationResult
+    from pytest_aprqa.formats.tensor_file import TensorFile
     from pytest_aprqa.model_under_test import ModelUnderTest
     from pytest_aprqa.models.artifact import OpenArtifact
     from pytest_aprqa.playbooks.playbook import Playbook
@@ -65,6 +68,25 @@ def artifact(request: pytest.FixtureRequest, model: ModelUnderTest, target: Targ
             raise
         # That failure is the evidence of the G0 item; everything behind it was not run, so it is not proven.
         pytest.skip(f"blocked: the {target.format} artifact does not open: {error}")
+
+
+@pytest.fixture
+def lenient_file(model: ModelUnderTest, target: Target, observe: Observe) -> Iterator[TensorFile]:
+    """The file of this item's format, opened as far as it can be read; `.warnings` says what strict readers refuse."""
+    from pytest_aprqa.formats.opening import open_tensor_file
+    from pytest_aprqa.model_under_test import FormatNotAvailable
+
+    assert target.format is not None
+    try:
+        described = model.artifact(target.format)
+        file = open_tensor_file(described.path, strict=False)
+    except FormatNotAvailable as error:
+        pytest.skip(str(error))
+    except (OSError, ValueError, RuntimeError) as error:
+        pytest.skip(f"blocked: the {target.format} artifact does not open at all: {error}")
+    observe.artifact(described)
+    with file:
+        yield file
 
 
 @pytest.fixture
@@ -232,6 +254,7 @@ __all__: list[str] = [
     "cell",
     "declared_artifact",
     "engine",
+    "lenient_file",
     "model",
     "observe",
     "playbook",

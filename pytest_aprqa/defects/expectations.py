@@ -12,6 +12,9 @@ STABLE, GARBAGE, ANSWERS = "G3-STABLE", "G4-GARBAGE-001", "F-A?-001"
 I1, I2, I3 = "F-CONTRACT-I1-001", "F-CONTRACT-I2-001", "F-CONTRACT-I3-001"
 I4, I5 = "F-CONTRACT-I4-001", "F-CONTRACT-I5-001"
 SAME_FILE = "F-CONV-IDEM-001"
+TYPES, ALIGNMENT, HEADER = "F-APR-FORMAT-001", "F-APR-FORMAT-002", "F-APR-FORMAT-003"
+PADDING = "F-ROSETTA-INF-003"
+EMBEDDINGS, STATES = "F-ROSETTA-STATS-002", "F-TRACE-PAYLOAD-001"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,10 @@ _IN_EVERY_FORMAT: dict[str, Expectation] = {
     "count-hostile": _expect(FILE, "larger than the file allows"),
     "byte-order-foreign": _expect(FILE, "big endian"),
     "split-part-lost": _expect(FILE, "split"),
+    "tensor-misaligned": _expect(ALIGNMENT, r"offset \d+ is 4 bytes past a multiple of (32|64)\b", FILE),
+    "type-too-large": _expect(TYPES, r"down_proj\S*: size does not match F64 of shape", FILE),
+    "type-unknown": _expect(TYPES, r"ffn_down\S*.*unknown.*type.*142", FILE),
+    "footer-lost": _expect(HEADER, "footer checksum is missing"),
     # Declarations
     "layers-wrong": _expect(CONFIG, r"config says \d+ layers but tensors have \d+"),
     "hidden-size-wrong": _expect(CONFIG, "hidden_size=4096 but"),
@@ -94,10 +101,11 @@ _IN_EVERY_FORMAT: dict[str, Expectation] = {
     "rotary-permutation-wrong": _expect(I4, r"q_proj\S*: .*permuted", I1),
     "row-damaged": _expect(I4, r"down_proj\S*: .*part of the values changed"),
     "rows-shifted": _expect(I4, r"down_proj\S*: .*(other values|permuted|off by one|row)"),
+    "embedding-scaled": _expect(EMBEDDINGS, r"embed_tokens\S*: std \S+, \S+ in the reference", I4),
     "scale-nan": _expect(VALUES, r"up\S*: \d+ NaN"),
     "scales-byte-swapped": _expect((I4, VALUES), r"gate\S*: "),
     "end-row-scaled": _expect((I2, I4, SOURCE), "lm_head|tied_embeddings", TEXT),
-    "padding-flood": _expect((I2, SOURCE), "lm_head|tied_embeddings", "F-LAYOUT-CONTRACT-005", "F-PAR-003"),
+    "padding-flood": _expect((I2, SOURCE), "lm_head|tied_embeddings", "F-LAYOUT-CONTRACT-005", "F-PAR-003", PADDING),
     # Tokenizers and templates
     "tokens-lost": _expect(TOKENIZER, "tokenizer is missing"),
     "tokenizer-dropped": _expect(TOKENIZER, "tokenizer is missing"),
@@ -131,6 +139,8 @@ EXPECTATIONS: dict[str, Expectation] = {
     "head-transposed": _expect(LAYOUT, r"(embed_tokens|lm_head)\S* .*\(transposed\)"),
     "layer-tensor-missing": _expect(TENSORS, "Missing 1 tensors .*k_proj"),
     "config-missing": _expect(CONFIG, "no config.json"),
+    "index-counts-files": _expect(HEADER, r"total_size says \d+ bytes, the shards hold \d+"),
+    "activations-overflow": _expect(STATES, r"layer 0: \d+ of \d+ values are NaN or infinite", I4),
     "shard-missing": _expect(FILE, "a shard that does not exist"),
     "index-stale": _expect(FILE, "a shard that does not exist"),
     "weights-are-lfs-pointer": _expect(FILE, "Git LFS pointer"),
@@ -138,8 +148,11 @@ EXPECTATIONS: dict[str, Expectation] = {
     "every-token-ends": _expect(I5, "stop tokens", TEXT),
     "generation-config-stale": _expect(I5, "stop tokens"),
     "decoder-panics": _expect(I5, "cannot decode", STABLE),
-    "mlp-scaled": _expect(I4, r"down_proj\S*: .*scaled by about 30\b", ANSWERS),
-    "mlp-rows-permuted": _expect(I4, r"down_proj\S*: .*permuted", GARBAGE),
+    "mlp-scaled": _expect(
+        I4, r"down_proj\S*: .*scaled by about 30\b", ANSWERS, "F-TRACE-PAYLOAD-003", "F-TRACE-DIFF-001"
+    ),
+    "mlp-rows-permuted": _expect(I4, r"down_proj\S*: .*permuted", GARBAGE, "F-ROSETTA-INF-001", "F-ROSETTA-INF-002"),
+    "tokenizer-shifted": _expect(I5, "ids .* in the source", "F-TRACE-PAYLOAD-002"),
     "attention-rows-permuted": _expect(I4, r"o_proj\S*: .*permuted", GARBAGE),
     "embedding-shifted": _expect(I4, r"embed_tokens\S*: .*(permuted|off by one|shifted by 1 row)", GARBAGE),
     "added-tokens-lost": _expect(TOKENIZER, "no such one"),

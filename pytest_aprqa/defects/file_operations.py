@@ -6,11 +6,11 @@ import json
 import struct
 import zlib
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from pytest_aprqa.defects.errors import DefectNotApplicableError
-from pytest_aprqa.defects.stored_tensors import INDEX_NAME, read_contents, seal, weight_file, write_contents
+from pytest_aprqa.defects.index_operations import split_in_shards
+from pytest_aprqa.defects.stored_tensors import INDEX_NAME, seal, weight_file
 from pytest_aprqa.formats.opening import open_tensor_file
 
 Operation = Callable[[Path], None]
@@ -80,22 +80,8 @@ def remove(name: str) -> Operation:
 
 
 def split_and_lose_a_shard(folder: Path) -> None:
-    """Store the model as two shards with an index, then delete the second shard."""
-    target = weight_file(folder)
-    if (folder / INDEX_NAME).is_file():
-        target.unlink()
-        return
-    contents = read_contents(target)
-    names = list(contents.tensors)
-    half = len(names) // 2
-    shards = {"model-00001-of-00002.safetensors": names[:half], "model-00002-of-00002.safetensors": names[half:]}
-    weight_map = {name: shard for shard, members in shards.items() for name in members}
-    size = sum(len(tensor.data) for tensor in contents.tensors.values())
-    index = {"metadata": {"total_size": size}, "weight_map": weight_map}
-    (folder / INDEX_NAME).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
-    first = next(iter(shards))
-    write_contents(folder / first, replace(contents, tensors={name: contents.tensors[name] for name in shards[first]}))
-    target.unlink()
+    """Store the model as two shards with an index, then delete the second shard; of shards, the first."""
+    (weight_file(folder) if (folder / INDEX_NAME).is_file() else split_in_shards(folder)[1]).unlink()
 
 
 def leave_stale_index(folder: Path) -> None:

@@ -10,6 +10,7 @@ from pytest_aprqa.defects.declarations import edit_apr, head_counts, remove_apr_
 from pytest_aprqa.defects.defect import Defect
 from pytest_aprqa.defects.errors import DefectNotApplicableError
 from pytest_aprqa.defects.file_operations import declare_column_major, flip_bit, flip_bit_in_data, truncate
+from pytest_aprqa.defects.index_operations import declare_type, lose_footer, misalign_last_tensor
 from pytest_aprqa.defects.targets import (
     ATTENTION_NORM,
     ATTENTION_OUT,
@@ -47,6 +48,7 @@ from pytest_aprqa.defects.tensor_operations import (
 )
 
 TABLE = origins.APR_RELEASE
+F64_CODE = 3
 VOCABULARY, MERGES = "tokenizer.vocabulary", "tokenizer.merges"
 
 
@@ -106,6 +108,17 @@ DEFECTS: tuple[Defect, ...] = (
         TABLE.format("a damaged header or half a file is called valid"),
     ),
     _defect("column-major", "G0", "the forbidden column-major bit is set", declare_column_major, "LAYOUT-002"),
+    _defect("footer-lost", "G0", "the checksum at the end is missing", lose_footer, origins.CUT_SHORT),
+    _defect(
+        "tensor-misaligned", "G0", "a tensor begins four bytes late", misalign_last_tensor, origins.PADDING_NOT_COUNTED
+    ),
+    _defect(
+        "type-too-large",
+        "G0",
+        "a tensor is called F64 and has the bytes of another type",
+        declare_type(FIRST + MLP_DOWN, F64_CODE),
+        origins.TYPE_TOO_LARGE,
+    ),
     _defect("layers-wrong", "G0", "metadata says 5 layers", set_apr(num_layers=5), "config of another size variant"),
     _defect(
         "hidden-size-wrong", "G0", "metadata says hidden_size 4096", set_apr(hidden_size=4096), "wrong defaults stamped"

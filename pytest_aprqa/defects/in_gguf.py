@@ -10,6 +10,7 @@ from pytest_aprqa.defects.declarations import add_gguf, edit_gguf, head_counts, 
 from pytest_aprqa.defects.defect import Defect
 from pytest_aprqa.defects.errors import DefectNotApplicableError
 from pytest_aprqa.defects.file_operations import flip_bit, overwrite, truncate
+from pytest_aprqa.defects.index_operations import declare_type, misalign_last_tensor
 from pytest_aprqa.defects.targets import (
     ATTENTION_NORM,
     ATTENTION_OUT,
@@ -46,6 +47,7 @@ from pytest_aprqa.defects.tensor_operations import (
     rename,
     roll_rows,
     scale,
+    scale_by_root_of_width,
     swap,
     together,
     transpose,
@@ -53,6 +55,7 @@ from pytest_aprqa.defects.tensor_operations import (
 )
 
 TABLE = origins.APR_RELEASE
+UNKNOWN_TYPE = 142  # 42 is a type by now
 TOKENS = "tokenizer.ggml.tokens"
 TEMPLATE = "tokenizer.chat_template"
 
@@ -85,6 +88,16 @@ DEFECTS: tuple[Defect, ...] = (
         "the header claims 2^62 key-values",
         overwrite(16, struct.pack("<Q", 1 << 62)),
         origins.HOSTILE_COUNT,
+    ),
+    _defect(
+        "tensor-misaligned", "G0", "a tensor begins four bytes late", misalign_last_tensor, origins.PADDING_NOT_COUNTED
+    ),
+    _defect(
+        "type-unknown",
+        "G0",
+        "a tensor has a type that nobody knows",
+        declare_type(FIRST + MLP_DOWN, UNKNOWN_TYPE),
+        origins.TYPE_UNKNOWN,
     ),
     _defect(
         "layers-wrong", "G0", "block_count says 5 layers", set_gguf("{arch}.block_count", 5), "keys of another size"
@@ -198,6 +211,13 @@ DEFECTS: tuple[Defect, ...] = (
     ),
     _defect(
         "embedding-shifted", "G4", "embedding rows are shifted by one", roll_rows(EMBEDDING, 1), origins.EMBEDDING_ROWS
+    ),
+    _defect(
+        "embedding-scaled",
+        "I-4",
+        "the embedding is scaled by the root of the hidden size",
+        scale_by_root_of_width(EMBEDDING),
+        origins.EMBEDDING_SCALED,
     ),
     _defect(
         "tokenizer-shifted", "I-5", "every token is one id too high", edit_gguf(TOKENS, _shift), "ids counted from 1"

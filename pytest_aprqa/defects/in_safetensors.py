@@ -29,6 +29,7 @@ from pytest_aprqa.defects.file_operations import (
     split_and_lose_a_shard,
     truncate,
 )
+from pytest_aprqa.defects.index_operations import count_files_as_tensors
 from pytest_aprqa.defects.targets import (
     ATTENTION_NORM,
     ATTENTION_OUT,
@@ -45,6 +46,7 @@ from pytest_aprqa.defects.targets import (
     exchange_layers,
     other_tokenizer,
     output_head,
+    overflow_activations,
 )
 from pytest_aprqa.defects.tensor_operations import (
     EMBEDDING,
@@ -59,6 +61,7 @@ from pytest_aprqa.defects.tensor_operations import (
     rename,
     roll_rows,
     scale,
+    scale_by_root_of_width,
     swap,
     together,
     transpose,
@@ -385,6 +388,27 @@ DEFECTS: tuple[Defect, ...] = (
         origins.ROPE_SCALING,
     ),
     _defect("index-stale", "G0", "the index names shards of an earlier upload", leave_stale_index, origins.STALE_INDEX),
+    _defect(
+        "index-counts-files",
+        "G0",
+        "the index gives the size of the files as that of the tensors",
+        count_files_as_tensors,
+        origins.FILES_COUNTED,
+    ),
+    _defect(
+        "embedding-scaled",
+        "I-4",
+        "the embedding is scaled by the root of the hidden size",
+        scale_by_root_of_width(EMBEDDING),
+        origins.EMBEDDING_SCALED,
+    ),
+    _defect(
+        "activations-overflow",
+        "I-4",
+        "finite weights of one MLP whose products are infinite",
+        overflow_activations,
+        origins.ACTIVATIONS_OVERFLOW,
+    ),
     _defect(
         "vocabulary-beyond-embedding",
         "G1",

@@ -14,6 +14,10 @@ STALE_INDEX = "Blaizzy/mlx-vlm#1827, Neph0s/CoSER#3: the index names shards of a
 SHARD_LOST = "sgl-project/sglang#32279: a shard that the index names is not there, weights stay random"
 RANDOM_FILL = "huggingface/transformers#7167: a tensor that the file lacks is filled with random values and a warning"
 ADAPTER_LEFT = "ggml-org/llama.cpp#11554: adapter tensors under names that the model does not have"
+PADDING_NOT_COUNTED = "ollama/ollama#10510: padding of GGUF tensors added to one count and not to the other"
+TYPE_UNKNOWN = "ggml-org/llama.cpp#11975: tensor has invalid ggml type 42"
+TYPE_TOO_LARGE = "ikawrakow/ik_llama.cpp#2437: published tensors hold fewer bytes than their type needs"
+FILES_COUNTED = "ml-explore/mlx-examples#413: total_size of an index is the size of the files, headers and all"
 
 # Declarations
 WRONG_SHAPE = "ggml-org/llama.cpp#12376: norm of the key heads expected with the size of the query heads"
@@ -32,6 +36,8 @@ BIT_ROT = "measured: no reader of GGUF or SafeTensors has a checksum; a turned b
 BYTE_ORDER = "ggml-org/llama.cpp#11349, #12863: block scales not swapped between byte orders"
 SILENT_FALLBACK = "ggml-org/llama.cpp#28474: 141 of 417 tensors stored in another type than asked"
 NORM_PLUS_ONE = "ggml-org/llama.cpp#5631, vllm-project/vllm#31464: norm weights one too large or too small"
+EMBEDDING_SCALED = "mattn/tensai#248: the embedding table was scaled by the root of the hidden size, then cached"
+ACTIVATIONS_OVERFLOW = "QwenLM/Qwen3#826, huggingface/transformers#5651: finite weights, NaN in hidden states"
 NORMS_SCALED = "ggml-org/llama.cpp#22565: report of norm weights 1.2 to 4 times their source's"
 BIASES_LOST = "sbryngelson/ANEForge#253, onnxruntime/mobius#396: q/k/v biases of Qwen2 dropped, garbage"
 LAYER_ORDER = "b4rtaz/distributed-llama#52, ollama/ollama#12015: layers written in the order of their names"

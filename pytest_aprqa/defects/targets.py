@@ -27,6 +27,7 @@ ATTENTION_NORM, MLP_NORM = "input_layernorm.weight", "post_attention_layernorm.w
 GATE, UP, QUERY_BIAS = FIRST + "mlp.gate_proj.weight", FIRST + "mlp.up_proj.weight", FIRST + "self_attn.q_proj.bias"
 END_ROW_FACTOR = 1000.0
 PADDING_TOKENS = 2
+OVERFLOW_FACTOR = 2.0**60  # three of them in one product: beyond 2^128
 GGUF_HEAD = "output.weight"
 ATTENTION_OUT = "self_attn.o_proj.weight"
 # 10^15 rounds: below every limit of the template language, beyond every time limit.
@@ -57,6 +58,12 @@ def exchange_layers(path: Path) -> None:
     """Exchange the matrices of the first and the last layer that have one shape in both."""
     for role in (ATTENTION_OUT, MLP_DOWN, "mlp.up_proj.weight", "mlp.gate_proj.weight"):
         swap_layers(LAYER + role)(path)
+
+
+def overflow_activations(path: Path) -> None:
+    """Make the first MLP so large that its products leave float32; every weight is finite in float32 and bfloat16."""
+    for name in (GATE, UP, FIRST + MLP_DOWN):
+        change_values(path, name, lambda values: values * np.float32(OVERFLOW_FACTOR))
 
 
 def untie_head(path: Path) -> None:

@@ -68,6 +68,11 @@ def scale(name: str, factor: float) -> Operation:
     return lambda path: change_values(path, name, lambda values: values * np.float32(factor))
 
 
+def scale_by_root_of_width(name: str) -> Operation:
+    """Multiply a matrix by the square root of its row length."""
+    return lambda path: change_values(path, name, lambda values: values * np.float32(values.shape[1] ** 0.5))
+
+
 def add_to(name: str, amount: float) -> Operation:
     """Add `amount` to every element of a tensor."""
     return lambda path: change_values(path, name, lambda values: values + np.float32(amount))

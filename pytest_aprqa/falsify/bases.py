@@ -24,11 +24,11 @@ HANG_TIMEOUT_MS = 5000  # where every answer takes the whole limit
 MODALITIES = ("run", "chat")
 GROUND_TRUTH = "safetensors"
 QUANTISATION = "bf16"
-# Blocks whose checks read the file only: they are tried on every copy. Those with an engine have tests of their own.
-BLOCKS = {
+# Blocks that need nothing but the copy and its source: every copy is judged as if the playbook configured them.
+BLOCKS: dict[str, dict[str, Any]] = {
     f"differential_tests.{name}": DIFFERENTIAL_DEFAULTS[name] | {"gates": []}
-    for name in ("format_validation", "tensor_diff", "fingerprint", "validate_stats")
-}
+    for name in ("format_validation", "tensor_diff", "fingerprint", "validate_stats", "inference_compare")
+} | {"trace_payload": {"gates": []}}
 
 
 @dataclass(frozen=True, slots=True)

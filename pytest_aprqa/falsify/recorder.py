@@ -49,11 +49,11 @@ class FalsifyRecorder(Recorder):
         yield
         if self.folder is None or self.config.option.collectonly:
             return
-        from pytest_aprqa.falsify.gates import gates_of_suite
+        from pytest_aprqa.falsify.gates import gates_left_out, gates_of_suite
         from pytest_aprqa.reporting.kill_matrix import matrix_document
         from pytest_aprqa.reporting.kill_matrix_files import write_kill_matrix
 
-        self.matrix = matrix_document(self.results, gates_of_suite(self.config))
+        self.matrix = matrix_document(self.results, gates_of_suite(self.config), gates_left_out(self.config))
         try:
             write_kill_matrix(self.folder, self.matrix)
         except OSError as error:

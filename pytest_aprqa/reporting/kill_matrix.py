@@ -17,11 +17,16 @@ VARIABLE_PARTS = {"{category}": r"A\d", "{rule}": r"PROV-\d{3}"}  # of gate ids,
 GOOD, BAD, CAUTION, STRONG = {"green": True}, {"red": True}, {"yellow": True}, {"bold": True}
 
 
-def matrix_document(results: Iterable[Mapping[str, Any]], gates: Sequence[Mapping[str, str]]) -> Document:
+def matrix_document(
+    results: Iterable[Mapping[str, Any]],
+    gates: Sequence[Mapping[str, str]],
+    left_out: Sequence[Mapping[str, str]] = (),
+) -> Document:
     """The content of kill_matrix.json.
 
     `results` are the outcomes of the items, `gates` the suite's gates (`gate`, `check`, `group`, `title`). A gate of
-    scenarios is written with `{category}`; the ids that were seen take its place.
+    scenarios is written with `{category}`; the ids that were seen take its place. `left_out`: the suite's gates that no
+    defect can reach (`gate`, `check`, `reason`), said in the document and counted nowhere.
     """
     ordered = sorted(results, key=lambda one: str(one["name"]))
     defects = [dict(one) for one in ordered if one["kind"] == "defect"]
@@ -43,6 +48,7 @@ def matrix_document(results: Iterable[Mapping[str, Any]], gates: Sequence[Mappin
             "names": [one["name"] for one in tried],
         },
         "gates": rows,
+        "left_out": [dict(row) for row in left_out],
         "kills_nothing": [row["gate"] for row in rows if not row["kills"]],
     }
 

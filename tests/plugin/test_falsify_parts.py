@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from pytest_aprqa.defects.expectations import Expectation
 from pytest_aprqa.falsify.bases import OWN_MODEL_LIMIT, base_of
 from pytest_aprqa.falsify.checks import Attempt
 from pytest_aprqa.falsify.faults import FAULTS
+from pytest_aprqa.falsify.gates import MARKERS, NEEDS, NOT_CONFIGURED, gates_left_out, gates_of_suite
 from pytest_aprqa.falsify.verdict import is_answered, judged, survival_text
 from pytest_aprqa.models.errors import ModelError
 from pytest_aprqa.playbooks.loading import load_playbook
@@ -101,3 +104,30 @@ def test_long_causes_are_cut_and_faults_are_told_apart():
     names = [fault.name for fault in FAULTS]
     assert len(set(names)) == len(names)
     assert all(fault.target.rpartition(":")[2].isidentifier() for fault in FAULTS)
+
+
+def test_every_check_is_a_column_or_left_out_with_a_reason(pytestconfig):
+    columns, left_out = gates_of_suite(pytestconfig), gates_left_out(pytestconfig)
+    names = [row["check"] for row in (*columns, *left_out)]
+    assert len(names) == len(set(names))
+    assert len(columns) >= 80
+    assert {row["check"] for row in left_out} >= set(MARKERS)
+    assert not [row for row in left_out if row["reason"] == NOT_CONFIGURED], "a block without a reason"
+
+
+def test_markers_do_nothing_but_skip(pytestconfig):
+    from pytest_aprqa.collection import checks_namespace
+
+    for name in MARKERS:
+        (function,) = ast.parse(inspect.getsource(getattr(checks_namespace(pytestconfig), name))).body
+        _, last = function.body  # the docstring, and
+        assert ast.unparse(last).startswith("pytest.skip("), name
+
+
+def test_the_tests_that_reasons_name_see_those_gates_fail(pytestconfig):
+    rows = [row for row in gates_left_out(pytestconfig) if row["reason"] in NEEDS.values()]
+    assert len(rows) >= 10
+    for row in rows:
+        file = REPOSITORY / "tests/plugin" / row["reason"].rpartition(" in ")[2]
+        text = file.read_text(encoding="utf-8")
+        assert row["gate"].rsplit("-", 1)[0] in text, f"{row['gate']} is nowhere in {file.name}"

@@ -46,6 +46,14 @@ def document():
     return matrix_document(results, GATES)
 
 
+def test_gates_left_out_are_said_and_count_nowhere(document):
+    row = {"gate": "F-SKIP", "check": "test_skip", "reason": "it only skips"}
+    with_row = matrix_document([defect("a-lost", also=[("F-SKIP", "no")])], GATES, [row])
+    assert with_row["left_out"] == [row]
+    assert "F-SKIP" not in with_row["kills_nothing"] + [one["gate"] for one in with_row["gates"]]
+    assert document["left_out"] == []
+
+
 def test_sums_gates_and_clean_models(document):
     assert document["totals"] == {"killed": 2, "wrong cause": 1, "survived": 1, "not applicable": 1}
     assert [one["name"] for one in document["defects"]] == ["a-lost", "b-cut", "c-seen", "d-unseen", "e-elsewhere"]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
+import struct
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from pytest_aprqa.formats.errors import LocatedError
 from pytest_aprqa.formats.gguf_file import GgufFile
+from pytest_aprqa.formats.gguf_writer import write_gguf
 from pytest_aprqa.formats.opening import open_tensor_file
 from pytest_aprqa.formats.tensor_file import TensorFile
 from pytest_aprqa.lifecycle.derive import derive
@@ -146,6 +148,30 @@ def _gguf_seeds() -> Seeds:
     return seeds
 
 
+def _split_set(folder: Path) -> None:
+    """Two GGUF files of one set."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, names in ((1, "a"), (2, "bc")):
+        facts = [("split.no", number - 1, "uint16"), ("split.count", 2, "uint16"), ("split.tensors.count", 3, "int32")]
+        rows = [(name, "F32", (1,), struct.pack("<f", 1)) for name in names]
+        write_gguf(folder / f"m-{number:05}-of-00002.gguf", "llama", facts, rows)
+
+
+def _split_seeds() -> Seeds:
+    with tempfile.TemporaryDirectory() as folder:
+        _split_set(Path(folder))
+        path = Path(folder) / "m-00002-of-00002.gguf"
+        data = path.read_bytes()
+        fields = mutations.gguf_fields(data, lambda: GgufFile(path, strict=False).close())
+    return {"second": (data, mutations.gguf([(at, size) for at, size in fields if at < len(data) - 32]))}
+
+
+def _template_seeds() -> Seeds:
+    with tempfile.TemporaryDirectory() as folder:
+        model = tiny_model_folder(Path(folder), 4, template="chatml", template_file=True)
+        return {"chatml": ((model / "chat_template.jinja").read_bytes(), mutations.lines)}
+
+
 def _apr_seeds() -> Seeds:
     with tempfile.TemporaryDirectory() as name:
         model = tiny_model_folder(Path(name) / "m", 1)
@@ -175,9 +201,20 @@ MODEL_TARGETS = {
     "safetensors": Target("model.safetensors", _safetensors_seeds, read_weights),
     "gguf": Target("model.gguf", _gguf_seeds, read_weights),
     "apr": Target("model.apr", _apr_seeds, read_weights),
+    "split": Target("m-00002-of-00002.gguf", _split_seeds, read_weights, _split_set),
     "index": _document_target("model.safetensors.index.json", _read_index, shards=2),
     "tokenizer": _document_target("tokenizer.json", _read_tokenizer, pre_tokenizer="gpt-2"),
     "config": _document_target("config.json", _read_config),
     "settings": _document_target("tokenizer_config.json", _read_settings, template="chatml", template_file=False),
+    "template": Target(
+        "chat_template.jinja",
+        _template_seeds,
+        read_folder,
+        parser=_read_settings,
+        whole_every=20,
+        prepare=lambda folder: tiny_model_folder(
+            folder, 4, template="chatml", template_file=True, pre_tokenizer="deepseek-llm"
+        ),
+    ),
     "generation": _document_target("generation_config.json", _read_settings),
 }

@@ -44,8 +44,12 @@ class EngineTimeout(EngineError):
 
 
 def _last_words(stderr_tail: str) -> str:
-    """The line that says why: the fatal error that precedes the interpreter's stack, else the last line."""
+    """The line that says why: a panic's message or the fatal error before a stack, else the last line."""
     lines = [line for line in stderr_tail.splitlines() if line.strip()]
+    # Rust writes `thread 'main' panicked at FILE:LINE:COLUMN:`, the message on the next line, then the stack.
+    panic = next((n for n, line in enumerate(lines) if "panicked at" in line), None)
+    if panic is not None:
+        return ": ".join(line.strip().rstrip(":") for line in lines[panic : panic + 2])
     fatal = (line for line in reversed(lines) if line.startswith("Fatal Python error:"))
     return next(fatal, lines[-1] if lines else "")
 

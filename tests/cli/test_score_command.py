@@ -5,7 +5,7 @@ import pytest
 from pytest_aprqa.cli.main import call
 from pytest_aprqa.evidence.log import EvidenceLog
 from pytest_aprqa.reporting.report_files import write_reports
-from pytest_aprqa.scoring.score import score
+from pytest_aprqa.scoring.score import RULES_VERSION, score
 from tests.reporting.attempt_factory import attempt, scored, small_run
 
 START = b'[{"id":"x","gate_id":"G1","outcome":"Crashed","timestamp":"t",'
@@ -132,7 +132,9 @@ def test_a_second_run_into_the_same_folder_replaces_the_first(folder, capsys):
     assert "4 entries of earlier runs" in shown.err
 
 
-@pytest.mark.parametrize(("options", "said"), [([], "Rules: version 3"), (["--compat"], "Rules: of the earlier tool")])
+@pytest.mark.parametrize(
+    ("options", "said"), [([], f"Rules: version {RULES_VERSION}"), (["--compat"], "Rules: of the earlier tool")]
+)
 def test_the_text_names_the_rules(folder, options, said, capsys):
     assert call(["score", str(folder), *options]) == 0
     assert said in capsys.readouterr().out

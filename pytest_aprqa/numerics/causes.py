@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy
 
+from pytest_aprqa.numerics.changed_part import BITS, byte_order, part_cause, rounded_cause
 from pytest_aprqa.numerics.tensor_error import TensorError
 
 if TYPE_CHECKING:
@@ -25,15 +26,23 @@ ROWS_COMPARED = 64
 def cause_of(source: CanonicalTensors, target: CanonicalTensors, error: TensorError) -> str:
     """The cause of an error of `compare_tensors`, as words; the hint of its sums where nothing more is known."""
     hint = error.likely_cause()
-    if error.cause is not None or hint.startswith(("NaN", "all zero", "shifted", "no difference")):
+    if error.cause is not None or hint.startswith(("all zero", "no difference")):
         return error.cause or hint
     shape = source.entry(error.name).shape
     x, y = (_first_rows(tensors, error.name, shape) for tensors in (source, target))
-    if hint.startswith("scaled"):
-        return (_zero_rows(x, y) if x.ndim == 2 else None) or hint
-    found = matrix_cause(x, y) if x.ndim == 2 else None
-    if found is None and error.nmse > SIMILAR and not error.same_values_elsewhere:
-        found = _exchanged(source, target, error.name, y)
+    if (swapped := byte_order(x, y, target.entry(error.name).dtype)) is not None:
+        return swapped
+    if hint.startswith("NaN"):
+        return hint
+    # Norms of neighbouring layers are nearly alike: a plain scale or shift is the better word, but for the very values.
+    exact = hint.startswith(("scaled", "shifted"))
+    found = _exchanged(source, target, error.name, y, min(SIMILAR, error.nmse / (1000 if exact else 10)))
+    if found is None and x.ndim == 2:
+        found = _zero_rows(x, y) if exact else matrix_cause(x, y)
+    stored = target.entry(error.name).dtype
+    found = found or rounded_cause(x, y, stored) or (_few_levels(x, y, hint) if stored in BITS else None)
+    if found is None and x.ndim == 2:
+        found = part_cause(x, y) or _column_order(x, y, hint)
     return found or _few_levels(x, y, hint) or hint
 
 
@@ -73,13 +82,13 @@ def _first_rows(tensors: CanonicalTensors, name: str, shape: tuple[int, ...]) ->
     return flat
 
 
-def _alike(x: NDArray[numpy.float32], y: NDArray[numpy.float32]) -> bool:
-    """True when Y is X up to the noise of few bits. Two constant arrays are not enough to tell."""
+def _alike(x: NDArray[numpy.float32], y: NDArray[numpy.float32], limit: float = SIMILAR) -> bool:
+    """True when Y is X up to an NMSE of LIMIT (default: the noise of few bits). Constant arrays cannot tell."""
     if x.shape != y.shape or not x.size:
         return False
     a, b = x.astype(numpy.float64), y.astype(numpy.float64)
     energy = float((a * a).sum())
-    return energy > 0 and float(((b - a) ** 2).sum()) <= SIMILAR * energy
+    return energy > 0 and float(((b - a) ** 2).sum()) <= limit * energy
 
 
 def _nearest_row(x: NDArray[numpy.float32], row: NDArray[numpy.float32]) -> int | None:
@@ -120,15 +129,25 @@ def _row_order(x: NDArray[numpy.float32], y: NDArray[numpy.float32]) -> str | No
     return None
 
 
-def _exchanged(source: CanonicalTensors, target: CanonicalTensors, name: str, y: NDArray[numpy.float32]) -> str | None:
-    """The source's tensor of the same shape whose first values these are."""
+def _column_order(x: NDArray[numpy.float32], y: NDArray[numpy.float32], hint: str) -> str | None:
+    """Whole columns in another place."""
+    if "in another order" not in hint:
+        return None
+    found = _row_order(numpy.ascontiguousarray(x.T), numpy.ascontiguousarray(y.T))
+    return found and found.replace("row", "column")
+
+
+def _exchanged(
+    source: CanonicalTensors, target: CanonicalTensors, name: str, y: NDArray[numpy.float32], limit: float
+) -> str | None:
+    """The source's tensor of the same shape whose first values these are, up to an NMSE of LIMIT."""
     shape = target.entry(name).shape
     sample = y.ravel()[: 1 << 14]
     for other in source.names():
         if other == name or source.entry(other).shape != shape:
             continue
         values = next(iter(source.chunks(other, sample.size)))[: sample.size]
-        if values.size > 1 and _alike(values, sample[: values.size]):
+        if values.size > 1 and _alike(values, sample[: values.size], limit):
             return f"other values: exchanged, these are the source's {other}"
     return None
 

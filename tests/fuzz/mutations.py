@@ -85,7 +85,7 @@ def _change(holder: Any, key: Any, draw: random.Random) -> None:
     elif kind == 1 and isinstance(holder, dict):
         holder[str(draw.choice(JSON_VALUES))[:60]] = holder.pop(key)
     elif kind == 1:
-        holder.insert(key, draw.choice(JSON_VALUES))
+        holder.insert(key, _json_value(draw))
     elif kind == 2 and isinstance(holder[key], int):
         holder[key] = holder[key] + draw.choice((-1, 1, 8, -8, 2**31, -(2**31)))
     elif kind == 3 and isinstance(holder[key], str):
@@ -93,7 +93,12 @@ def _change(holder: Any, key: Any, draw: random.Random) -> None:
         at = draw.randrange(len(text) + 1)
         holder[key] = text[:at] + draw.choice(("", "\x00", "/", "../", "\u202e", "é", "0", "9" * 30)) + text[at + 1 :]
     else:
-        holder[key] = pickle.loads(pickle.dumps(draw.choice(JSON_VALUES)))
+        holder[key] = _json_value(draw)
+
+
+def _json_value(draw: random.Random) -> Any:
+    """A copy: a later change of the document must change neither the list of values nor what comes of other numbers."""
+    return pickle.loads(pickle.dumps(draw.choice(JSON_VALUES)))
 
 
 def as_json(document: Any) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import random
 import re
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from pytest_aprqa.formats.errors import FormatError
-from tests.fuzz import corpus, judgement
+from tests.fuzz import corpus, judgement, mutations
 from tests.fuzz.budget import Budget
 from tests.fuzz.judgement import judge
 from tests.fuzz.model_targets import read_weights
@@ -43,6 +44,13 @@ def test_inputs_are_repeatable_and_differ(reader: str) -> None:
     assert inputs == [mutant(TARGETS[reader].seeds(), number, 3, kept) for number in range(60)]
     assert len(set(inputs)) > 40
     assert inputs[:5] != [mutant(seeds, number, 4, kept) for number in range(5)]
+
+
+def test_other_inputs_do_not_change_an_input() -> None:
+    mutate, before = mutations.json_text(b'{"a": [[], {}, 1]}'), repr(mutations.JSON_VALUES)
+    for number in range(3000):
+        mutate(b"", random.Random(number))
+    assert repr(mutations.JSON_VALUES) == before
 
 
 @pytest.mark.parametrize("reader", BINARY)

@@ -10,6 +10,7 @@ import threading
 import time
 import uuid
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import uvicorn
@@ -132,6 +133,8 @@ class _Service:
     def __init__(self, engine: Any, lock: threading.Lock) -> None:
         self._engine = engine
         self._lock = lock
+        # One thread for all requests: in turn, and with one team of computing threads; each other thread makes its own.
+        self._worker = ThreadPoolExecutor(1, "generation")
         engine.describe()  # an engine without a model is not served
 
     @property
@@ -187,7 +190,7 @@ class _Service:
     async def _wait(self, request: Request, generation: GenerationRequest) -> GenerationResult:
         """The whole answer; a client that goes away meanwhile stops the generation."""
         gone = threading.Event()
-        work = asyncio.get_running_loop().run_in_executor(None, self._generate, generation, gone, None)
+        work = asyncio.get_running_loop().run_in_executor(self._worker, self._generate, generation, gone, None)
         while not (await asyncio.wait([work], timeout=DISCONNECT_POLL_S))[0]:
             if await request.is_disconnected():
                 gone.set()
@@ -209,7 +212,7 @@ class _Service:
             except Exception as error:  # reported to the client
                 put(error)
 
-        loop.run_in_executor(None, work)
+        loop.run_in_executor(self._worker, work)
         first = None
         while first is None:
             try:

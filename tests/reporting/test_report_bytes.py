@@ -74,10 +74,10 @@ class Scalar:
     "value",
     [
         float("nan"), float("-inf"), 1e-300, -0.0, True, 2**LARGEST_BITS - 1, 2**LARGEST_BITS, -(2**LARGEST_BITS),
-        nested(DEEPEST - 2), nested(DEEPEST - 1), nested(DEEPEST), nested(DEEPEST + 1), Path("a/b"), {"b", "a"},
+        nested(DEEPEST - 2), nested(DEEPEST - 1), nested(DEEPEST), nested(DEEPEST + 1), Path("a/b"), {"b"},
         (1, 2), Scalar(), {}, [], {"ä": HOSTILE}, "9" * 400, {"x": {"y": [{}, [], None]}}, "[" * 90,
     ],
-    ids=lambda value: str(value)[:20].encode("ascii", "replace").decode(),
+    ids=lambda value: type(value).__name__,
 )  # fmt: skip
 def test_evidence_json_is_what_json_would_write(value):
     entries = [attempt(observed=[{"name": "n", "value": value}]), attempt(metadata={"v": "1"}), *hostile_run()]

@@ -87,6 +87,8 @@ def _summary(evidence: Sequence[Evidence], facts: dict[str, Any] | None, analysi
             f"- **Score:** {facts['raw_score']}/1000 ({facts['normalized_score']:.1f} normalized,"
             f" grade {markdown_text(str(facts['grade']))})",
             f"- **Status:** {markdown_text(str(facts['status']))}",
+            f"- **Qualified:** {'yes' if facts['qualifies'] else 'no'};"
+            f" production ready: {'yes' if facts['production_ready'] else 'no'}",
         ]
         lines += [f"- **Because:** {markdown_text(reason)}" for reason in verdict_reasons(facts)]
         if facts.get("incomplete") and (missing := without_evidence(facts)):
@@ -97,7 +99,8 @@ def _summary(evidence: Sequence[Evidence], facts: dict[str, Any] | None, analysi
         *lines,
         f"- **Tests:** {len(evidence)} ({tally})",
         f"- **Black swans:** {analysis.black_swan_count}",
-        f"- **Corroborated:** {analysis.corroboration_ratio * 100:.1f} % of {analysis.hypotheses_tested} tested",
+        f"- **Corroborated:** {analysis.corroboration_ratio * 100:.1f} % of {analysis.hypotheses_tested} tested,"
+        f" confidence {analysis.confidence_level * 100:.1f} %",
     ]
 
 

@@ -106,6 +106,17 @@ def test_a_failure_is_found_by_outcome_search_and_matrix(open_page):
     assert set(page.locator("#entries tbody td:first-child").all_inner_texts()) == {"Falsified"}
 
 
+def test_score_standing_and_falsification_are_read_on_top_and_fit_a_narrow_screen(open_page):
+    entries = full_run()
+    page = open_page(entries, viewport={"width": 400, "height": 800})
+    verdict = page.locator("#verdict").inner_text()
+    assert f"Normalized: {scored(entries).normalized_score:.1f} of 100." in verdict
+    assert "Not qualified, not production ready." in verdict
+    assert re.search(r"\b6 hypotheses tested, 3 corroborated, 3 falsified, \d black swans", verdict)
+    assert page.locator("table.falsification tbody tr").count() == 10
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
 def test_an_entry_opens_and_closes_by_keyboard(open_page):
     page = open_page(full_run())
     page.keyboard.press("/")

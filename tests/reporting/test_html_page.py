@@ -14,6 +14,7 @@ from lxml import html
 
 from pytest_aprqa.reporting.html.browser_entries import OBSERVED_LIMIT, TEXT_LIMIT, browser_entries, script_json
 from pytest_aprqa.reporting.html.page import report_html
+from pytest_aprqa.scoring.falsification import falsification_report
 from tests.reporting.attempt_factory import attempt, scored, small_run
 
 OWN_SCRIPTS = 2
@@ -46,6 +47,51 @@ def test_verdict_first_failure_and_matrix_come_from_the_evidence():
     cells = [cell.text_content().strip() for cell in page.xpath("//table[@class='matrix']//td")]
     assert "0/1 FAIL" in cells
     assert "skip" in cells
+
+
+def test_the_verdict_has_the_normalized_score_and_what_it_is_good_for():
+    """Ten attempts of which one failed mildly: scoring.md 12 wants score, standing and falsification on top."""
+    entries = [*(attempt() for _ in range(9)), attempt("Falsified", gate_id="F-QUAL-001", gateway=None)]
+    facts = scored(entries).to_dict()
+    page = page_of(entries)
+    verdict = " ".join(page.get_element_by_id("verdict").text_content().split())
+    assert f"Normalized: {facts['normalized_score']:.1f} of 100." in verdict
+    assert ("Qualified" if facts["qualifies"] else "Not qualified") in verdict
+    assert ("not production ready" in verdict) is not facts["production_ready"]
+    assert "10 hypotheses tested, 9 corroborated, 1 falsified, 0 black swans" in verdict
+    assert "confidence 59.6 %" in verdict  # Wilson lower bound of 9 of 10, scoring.md 7
+
+
+@pytest.mark.parametrize(
+    ("qualifies", "ready", "said"),
+    [
+        (True, True, "Qualified, production ready."),
+        (True, False, "Qualified, not production ready."),
+        (False, False, "Not qualified, not production ready."),
+    ],
+)
+def test_standing_is_that_of_the_score(monkeypatch, qualifies, ready, said):
+    """Every combination that a score can have is told in words."""
+    entries = [attempt()]
+    score = scored(entries)
+    facts = score.to_dict() | {"qualifies": qualifies, "production_ready": ready, "normalized_score": 86.3323}
+    monkeypatch.setattr(type(score), "to_dict", lambda self: facts)
+    verdict = html.document_fromstring(report_html(entries, score)).get_element_by_id("verdict").text_content()
+    assert said in verdict
+    assert "86.3 of 100" in verdict
+
+
+def test_the_falsification_table_has_the_numbers_of_the_analysis():
+    entries = small_run()
+    rows = page_of(entries).xpath("//table[@class='falsification']//tbody/tr")
+    found = {row[0].text_content(): row[1].text_content() for row in rows}
+    analysis = falsification_report(entries)
+    assert found["Hypotheses tested"] == str(analysis.hypotheses_tested) == "3"
+    assert found["Falsified"] == str(analysis.falsified) == "2"
+    assert found["Inconclusive (skipped or out of time)"] == "1"
+    assert found["Gates refuted"] == "2"
+    assert found["Black swans"] == str(analysis.black_swan_count)
+    assert found["Confidence (Wilson lower bound, 95 %)"] == "6.1 %"
 
 
 def test_without_a_score_nothing_is_proven():

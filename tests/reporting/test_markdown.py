@@ -55,6 +55,8 @@ def test_the_summary_names_score_grade_status_and_counts():
     text = report(small_run())
     assert "**Score:** 0/1000 (0.0 normalized, grade F)" in text
     assert "**Status:** BLOCKED" in text
+    assert "**Qualified:** no; production ready: no" in text
+    assert "**Corroborated:** 33.3 % of 3 tested, confidence 6.1 %" in text
     assert "**Tests:** 4 (1 Corroborated, 1 Falsified, 1 Skipped, 1 Crashed)" in text
 
 

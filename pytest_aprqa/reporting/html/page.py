@@ -42,12 +42,14 @@ from pytest_aprqa.reporting.html.limit_bars import limit_bars
 from pytest_aprqa.reporting.html.speed_bars import FIRST_TOKEN, speed_bars
 from pytest_aprqa.reporting.html.token_plot import token_plots
 from pytest_aprqa.reporting.matrix import matrices_of
+from pytest_aprqa.scoring.falsification import falsification_report
 
 if TYPE_CHECKING:
     from jinja2 import Template
     from markupsafe import Markup
 
     from pytest_aprqa.evidence.record import Evidence
+    from pytest_aprqa.scoring.falsification import FalsificationReport
     from pytest_aprqa.scoring.score import QualificationScore
 
 REASON_LIMIT = 1200
@@ -108,6 +110,7 @@ def _template() -> Template:
 def _values(evidence: Sequence[Evidence], facts: dict[str, Any] | None) -> dict[str, Any]:
     failures = by_cause(evidence)
     missing = unevaluated_categories(facts) if facts else []
+    analysis = falsification_report(evidence)
     status = str(facts["status"]) if facts else "NOT QUALIFIED"
     return {
         "facts": facts,
@@ -115,6 +118,8 @@ def _values(evidence: Sequence[Evidence], facts: dict[str, Any] | None) -> dict[
         "status": status,
         "status_class": STATUS_CLASSES.get(status, "caution" if facts else "bad"),
         "counts": counts_of(evidence),
+        "tested": _tested(analysis) if facts else "",
+        "analysis": _analysis(analysis),
         "missing": without_evidence(facts) if facts and facts.get("incomplete") else [],
         "because": verdict_reasons(facts) if facts else [],
         "unevaluated": missing,
@@ -156,6 +161,31 @@ def _sections(values: Mapping[str, Any]) -> list[tuple[str, str]]:
         "evidence": ("Evidence", True),
     }
     return [(anchor, title) for anchor, (title, there) in present.items() if there]
+
+
+def _tested(analysis: FalsificationReport) -> str:
+    """The falsification numbers in one sentence, for the top of the page."""
+    return (
+        f"{analysis.hypotheses_tested} hypotheses tested, {analysis.corroborated} corroborated,"
+        f" {analysis.falsified} falsified, {analysis.black_swan_count} black swans"
+        f" (a crash or a severe failure); confidence {100 * analysis.confidence_level:.1f} %."
+    )
+
+
+def _analysis(analysis: FalsificationReport) -> list[tuple[str, str]]:
+    """Measure and value of each row of the falsification table."""
+    return [
+        ("Hypotheses tested", str(analysis.hypotheses_tested)),
+        ("Corroborated", str(analysis.corroborated)),
+        ("Falsified", str(analysis.falsified)),
+        ("Inconclusive (skipped or out of time)", str(analysis.inconclusive)),
+        ("Gates refuted", str(len(analysis.falsifications))),
+        ("Black swans", str(analysis.black_swan_count)),
+        ("Corroborated, share of tested", f"{100 * analysis.corroboration_ratio:.1f} %"),
+        ("Confidence (Wilson lower bound, 95 %)", f"{100 * analysis.confidence_level:.1f} %"),
+        ("Severity-weighted score", f"{100 * analysis.severity_weighted_score:.1f} %"),
+        ("Reproducibility index", f"{analysis.reproducibility_index:.2f}"),
+    ]
 
 
 def _failure(entry: Evidence) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import Any
 
 from pytest_aprqa import fixtures, hookspecs
 from pytest_aprqa.collection import SUITE_MODULES
+from pytest_aprqa.falsify.gates import RECORDS
 from pytest_aprqa.marks import GATEWAYS, INVARIANTS, MARK_LINES, SEVERITIES
 from pytest_aprqa.options import OPTIONS
 
@@ -105,7 +106,7 @@ def hooks_page() -> str:
 
 
 def checks_page() -> str:
-    """The packaged checks: gate, severity, gateway or invariant, and what each tries to refute."""
+    """The packaged checks: gate, severity, gateway or invariant, what each tries to refute; then what only records."""
     lines = [
         "# Checks",
         "",
@@ -113,6 +114,9 @@ def checks_page() -> str:
         "The packaged suite. Each check is an ordinary test function that tries to refute one sentence.",
         "",
     ]
+    records = ["", "## Records, not gates", ""]
+    records += ["These items cannot fail: they are skipped, so that what is not run stays in the evidence.", ""]
+    records += ["| Id | Severity | Item | What it records |", "|---|---|---|---|"]
     lines += ["| Gate | Severity | Gateway or invariant | Check | What must hold |", "|---|---|---|---|---|"]
     for module in SUITE_MODULES:
         path = PACKAGE.parent / (module.replace(".", "/") + ".py")
@@ -123,8 +127,11 @@ def checks_page() -> str:
                 group = marks.get("gateway", marks.get("invariant", ("", {})))[0] or "none"
                 sentence = (ast.get_docstring(function) or "").split("\n\n")[0].replace("\n", " ")
                 severity = keywords.get("severity", "P1")
+                if function.name in RECORDS:
+                    records.append(f"| `{gate}` | {severity} | `{function.name}` | {cell(sentence)} |")
+                    continue
                 lines.append(f"| `{gate}` | {severity} | {group} | `{function.name}` | {cell(sentence)} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *records]) + "\n"
 
 
 def marks_of(function: ast.FunctionDef) -> Iterator[tuple[str, tuple[str, dict[str, str]]]]:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pytest
 
-# Checks that are no columns, because no defect of an artifact, an engine or a record can reach them, and why.
+# Items that are no gates: they cannot fail. Without them, what a playbook asks for and nobody runs would be silent.
 ONLY_SKIP = "it only puts into the evidence what is not run, and is skipped whatever the model is"
-MARKERS = {"test_configured_block": ONLY_SKIP, "test_declared_skip": ONLY_SKIP}
+RECORDS = {"test_configured_block": ONLY_SKIP, "test_declared_skip": ONLY_SKIP}
 # By the first part of the block that a check belongs to: what it needs that no copy of a model has, and its test.
 NEEDS = {
     "hf_parity": "it needs golden answers recorded for this very model; made to fail in test_golden_corpus_fails.py",
@@ -37,9 +37,11 @@ def gates_of_suite(config: pytest.Config) -> list[dict[str, str]]:
 
 
 def gates_left_out(config: pytest.Config) -> list[dict[str, str]]:
-    """`gate`, `check` and `reason` of every check of the suite that is no column."""
+    """`gate`, `check` and `reason` of every gate of the suite that is no column; records are no gates."""
     rows = []
     for name, function in _checks(config):
+        if name in RECORDS:
+            continue
         marks = _marks(function)
         reason = reason_to_leave_out(name, marks)
         if reason is not None:
@@ -51,8 +53,8 @@ def reason_to_leave_out(name: str, marks: Mapping[str, pytest.Mark]) -> str | No
     """Why a check is no column; None where it is one."""
     from pytest_aprqa.falsify.bases import BLOCKS
 
-    if name in MARKERS:
-        return MARKERS[name]
+    if name in RECORDS:
+        return RECORDS[name]
     block = str(marks["block"].args[0]) if "block" in marks else None
     return None if block is None or block in BLOCKS else NEEDS.get(block.split(".")[0], NOT_CONFIGURED)
 

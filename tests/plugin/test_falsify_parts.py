@@ -12,7 +12,7 @@ from pytest_aprqa.defects.expectations import Expectation
 from pytest_aprqa.falsify.bases import OWN_MODEL_LIMIT, base_of
 from pytest_aprqa.falsify.checks import Attempt
 from pytest_aprqa.falsify.faults import FAULTS
-from pytest_aprqa.falsify.gates import MARKERS, NEEDS, NOT_CONFIGURED, gates_left_out, gates_of_suite
+from pytest_aprqa.falsify.gates import NEEDS, NOT_CONFIGURED, RECORDS, gates_left_out, gates_of_suite
 from pytest_aprqa.falsify.verdict import is_answered, judged, survival_text
 from pytest_aprqa.models.errors import ModelError
 from pytest_aprqa.playbooks.loading import load_playbook
@@ -111,14 +111,23 @@ def test_every_check_is_a_column_or_left_out_with_a_reason(pytestconfig):
     names = [row["check"] for row in (*columns, *left_out)]
     assert len(names) == len(set(names))
     assert len(columns) >= 80
-    assert {row["check"] for row in left_out} >= set(MARKERS)
+    assert not set(names) & set(RECORDS), "a record is no gate"
     assert not [row for row in left_out if row["reason"] == NOT_CONFIGURED], "a block without a reason"
 
 
-def test_markers_do_nothing_but_skip(pytestconfig):
+def test_the_reference_lists_records_apart_from_the_gates():
+    page = (REPOSITORY / "docs/reference/checks.md").read_text(encoding="utf-8")
+    gates, records = page.split("## Records, not gates", 1)
+    for name in RECORDS:
+        assert f"`{name}`" not in gates
+        assert f"`{name}`" in records
+    assert records.count("| `F-") == len(RECORDS)
+
+
+def test_records_do_nothing_but_skip(pytestconfig):
     from pytest_aprqa.collection import checks_namespace
 
-    for name in MARKERS:
+    for name in RECORDS:
         (function,) = ast.parse(inspect.getsource(getattr(checks_namespace(pytestconfig), name))).body
         _, last = function.body  # the docstring, and
         assert ast.unparse(last).startswith("pytest.skip("), name

@@ -23,12 +23,14 @@ def command(before: Path, after: Path, as_json: bool) -> int:
     Example: aprqa compare evidence/20260101T000000Z-mvp evidence/latest
     """
     from pytest_aprqa.cli.evidence_input import read_evidence
+    from pytest_aprqa.cli.progress_bar import working
     from pytest_aprqa.reporting.hostile_text import clipped, for_terminal
     from pytest_aprqa.reporting.run_comparison import BETTER, NOW_RUN, ORDER, compare_runs
 
     old, new = read_evidence(before), read_evidence(after)
-    differences = compare_runs(old.entries, new.entries)
-    scores = {name: _score(run) for name, run in (("before", old), ("after", new))}
+    with working("comparing and scoring"):
+        differences = compare_runs(old.entries, new.entries)
+        scores = {name: _score(run) for name, run in (("before", old), ("after", new))}
     worse = [one for one in differences if one.kind not in (BETTER, NOW_RUN)]
     if as_json:
         shown = [dataclasses.asdict(one) for one in differences]

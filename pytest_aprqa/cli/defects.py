@@ -48,9 +48,12 @@ def apply(name: str, source: Path, target: Path, as_json: bool) -> None:
     SOURCE is a model folder for SafeTensors defects, a file for APR and GGUF defects. It is never changed.
     Example: aprqa defects apply tensor-missing ~/models/acme/Model-1B broken-model
     """
+    from pytest_aprqa.cli.progress_bar import working
     from pytest_aprqa.defects.catalogue import DEFECTS, apply_defect
+    from pytest_aprqa.reporting.hostile_text import for_terminal
 
-    broken = apply_defect(name, source, target)
+    with working(f"breaking a copy of {for_terminal(source.name)}"):
+        broken = apply_defect(name, source, target)
     if as_json:
         defect = DEFECTS[name]
         click.echo(json.dumps({"path": str(broken), "name": name, "title": defect.title, "gateway": defect.gateway}))

@@ -42,6 +42,7 @@ def command(
     Example: aprqa export-evidence evidence/latest --output-dir published
     """
     from pytest_aprqa.cli.known_models import known_facts
+    from pytest_aprqa.cli.progress_bar import working
     from pytest_aprqa.cli.run_of_model import read_run
     from pytest_aprqa.playbooks.tiers import parse_tier
     from pytest_aprqa.registry.exported_evidence import ExportedModel, export_object, file_name
@@ -61,7 +62,8 @@ def command(
         playbook_name or run.playbook or "unknown",
         wanted,
     )
-    content = export_object(run.entries, score(run.entries, model_id=run.model_id), described)
+    with working("scoring"):
+        content = export_object(run.entries, score(run.entries, model_id=run.model_id), described)
     output_dir.mkdir(parents=True, exist_ok=True)
     path = output_dir / file_name(run.model_id)
     write_atomically(path, json.dumps(content, indent=2) + "\n")

@@ -26,6 +26,7 @@ def command(runs: tuple[Path, ...], output: Path, as_json: bool) -> None:
     Example: aprqa merge evidence/part-1 evidence/part-2 --output evidence/whole
     """
     from pytest_aprqa.cli.evidence_input import LOG_NAME
+    from pytest_aprqa.cli.progress_bar import working
     from pytest_aprqa.evidence.merging import Run, merge
     from pytest_aprqa.reporting.attempts import model_of
     from pytest_aprqa.reporting.report_files import write_reports
@@ -35,15 +36,18 @@ def command(runs: tuple[Path, ...], output: Path, as_json: bool) -> None:
     if (output / LOG_NAME).exists():
         raise click.ClickException(f"{output}: holds {LOG_NAME} already; name a new folder, runs are never overwritten")
     _each_folder_once(runs)
-    merged = merge([Run(str(path), tuple(_entries(path))) for path in runs])
+    read = [Run(str(path), tuple(_entries(path))) for path in runs]
     result, refusal = None, None
     try:
-        result = score(merged, model_id=", ".join(sorted({model_of(entry) for entry in merged} - {""})))
+        with working(f"joining {len(runs)} runs"):
+            merged = merge(read)
+            result = score(merged, model_id=", ".join(sorted({model_of(entry) for entry in merged} - {""})))
     except EmptyEvidence as error:
         refusal = str(error)
     output.mkdir(parents=True, exist_ok=True)
-    _write_log(output / LOG_NAME, merged)
-    written = write_reports(output, merged, result)
+    with working("writing reports"):
+        _write_log(output / LOG_NAME, merged)
+        written = write_reports(output, merged, result)
     _tell(runs, output, merged, result.to_dict() if result else None, as_json)
     for path in written:
         click.echo(f"wrote {path}", err=True)

@@ -76,9 +76,12 @@ def command(
 
 
 def _record(folder: Path, output: Path, prompts: tuple[str, ...], new_tokens: int, as_json: bool) -> int:
+    from pytest_aprqa.cli.progress_bar import working
+    from pytest_aprqa.reporting.hostile_text import for_terminal
     from pytest_aprqa.suite.corpus_recording import PROMPTS, record
 
-    made = record(folder, output, prompts or PROMPTS, new_tokens)
+    with working(f"recording answers of {for_terminal(folder.name)}"):
+        made = record(folder, output, prompts or PROMPTS, new_tokens)
     if as_json:
         click.echo(json.dumps({"corpus": str(output), **made.facts}, indent=2))
         return 0
@@ -106,16 +109,19 @@ def _list(corpus: Corpus, as_json: bool) -> int:
 
 def _self_check(corpus: Corpus, as_json: bool) -> int:
     """Every golden answer must pass against itself and fail with each seeded fault, at every level."""
+    from pytest_aprqa.cli.progress_bar import bar
     from pytest_aprqa.suite.corpus_parity import level_named
     from pytest_aprqa.suite.corpus_self_check import self_check
 
     failures, passed = [], 0
-    for golden in corpus:
-        for name in LEVELS:
-            for what, right in self_check(golden, level_named(name)):
-                passed += right
-                if not right:
-                    failures.append(f"{golden.prompt!r}, {name}: {what}")
+    with bar("seeding faults", len(corpus.hashes)) as progress:
+        for done, golden in enumerate(corpus):
+            progress(done)
+            for name in LEVELS:
+                for what, right in self_check(golden, level_named(name)):
+                    passed += right
+                    if not right:
+                        failures.append(f"{golden.prompt!r}, {name}: {what}")
     if as_json:
         click.echo(json.dumps({"passed": passed, "failed": len(failures), "failures": failures}, indent=2))
     else:
@@ -127,6 +133,7 @@ def _self_check(corpus: Corpus, as_json: bool) -> int:
 
 
 def _compare(corpus: Corpus, path: Path, tolerance: str | None, prompts: tuple[str, ...], as_json: bool) -> int:
+    from pytest_aprqa.cli.progress_bar import working
     from pytest_aprqa.reporting.hostile_text import for_terminal
     from pytest_aprqa.suite.golden_corpus import CorpusError
 
@@ -134,7 +141,8 @@ def _compare(corpus: Corpus, path: Path, tolerance: str | None, prompts: tuple[s
     goldens = [golden for golden in corpus if not wanted or golden.prompt in wanted]
     if not goldens:
         raise CorpusError(f"{corpus.folder}: none of its prompts is {sorted(wanted)}; see --list")
-    level, results = _ask(path, goldens, tolerance)
+    with working(f"asking {for_terminal(path.name)} {len(goldens)} prompts"):
+        level, results = _ask(path, goldens, tolerance)
     passed = all(one.passed for one in results)
     if as_json:
         rows = [_row(one) for one in results]

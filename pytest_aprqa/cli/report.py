@@ -58,7 +58,8 @@ def command(
         raise click.ClickException(f"{recorded.path}: no entry: nothing was run, so there is nothing to report")
     refusal, result = None, None
     try:
-        result = score(recorded.entries, model_id=model or recorded.model_id)
+        with working("scoring"):
+            result = score(recorded.entries, model_id=model or recorded.model_id)
     except EmptyEvidence as error:
         refusal = str(error)
     if formats == "github":

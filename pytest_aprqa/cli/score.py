@@ -25,10 +25,12 @@ def command(evidence: Path, model: str | None, as_json: bool, compat: bool) -> N
     Example: aprqa score evidence/latest --compat
     """
     from pytest_aprqa.cli.evidence_input import read_evidence
+    from pytest_aprqa.cli.progress_bar import working
     from pytest_aprqa.scoring.score import score
 
     recorded = read_evidence(evidence)
-    result = score(recorded.entries, model_id=model or recorded.model_id, compat=compat)
+    with working("scoring"):
+        result = score(recorded.entries, model_id=model or recorded.model_id, compat=compat)
     facts = result.to_dict()
     if as_json:
         click.echo(json.dumps(facts, indent=2))

@@ -53,13 +53,15 @@ def command(
     Example: aprqa tickets evidence/latest --repo acme/models --ticket-mode create
     """
     from pytest_aprqa.cli.evidence_input import read_evidence
+    from pytest_aprqa.cli.progress_bar import working
     from pytest_aprqa.reporting.hostile_text import for_terminal
     from pytest_aprqa.reporting.tickets import tickets
 
     recorded = read_evidence(evidence)
-    found = tickets(
-        recorded.entries, by_cause=by_cause, black_swans_only=black_swans_only, min_occurrences=min_occurrences
-    )
+    with working("sorting failures"):
+        found = tickets(
+            recorded.entries, by_cause=by_cause, black_swans_only=black_swans_only, min_occurrences=min_occurrences
+        )
     folder = output or recorded.folder / "tickets"
     if ticket_mode == "create" and found:
         script = write_tickets(folder, repo, found)

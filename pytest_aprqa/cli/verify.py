@@ -47,6 +47,7 @@ def command(
 
     The digest of evidence.json and of the model's files is computed again, the evidence is scored again, and with
     --replay a sample of its scenarios is run again through pytest (arguments after `--` are given to it).
+    What was not checked is named before the verdict, the scenarios too where --replay did not ask for them.
     Exit code 0 when nothing was refuted; 1 when a check failed, or the certificate cannot be read.
     Example: aprqa verify evidence/latest --replay 3
     """
@@ -56,11 +57,11 @@ def command(
     content = read_certificate(path)
     array = evidence or path.parent / "evidence.json"
     checks = _signature_checks(path, public_key, signature) + _checks(content, array, model_path)
-    if replay:
-        checks += _replayed(content, array, model_path, replay, pytest_arguments)
+    checks += _replayed(content, array, model_path, replay, pytest_arguments)
     refuted = [check for check in checks if check.state == "failed"]
     if as_json:
         facts = {"certificate": str(path), "verified": not refuted, "status": content["status"]}
+        facts["not_checked"] = [check.name for check in checks if check.state == "not checked"]
         click.echo(json.dumps(facts | {"checks": [dataclasses.asdict(one) for one in checks]}, indent=2))
     else:
         _print(content, checks, len(refuted))
@@ -85,15 +86,19 @@ def _signature_checks(path: Path, public_key: Path | None, signature: Path | Non
 
 def _checks(content: dict[str, Any], array: Path, model_path: Path | None) -> list[Check]:
     from pytest_aprqa.certificate_artifacts import check_artifacts, check_playbooks
+    from pytest_aprqa.cli.progress_bar import working
     from pytest_aprqa.reporting import certificate_comparison as comparison
 
-    checks = [comparison.check_evidence_file(content, array)]
+    with working("hashing the evidence"):
+        checks = [comparison.check_evidence_file(content, array)]
     if array.is_file():
         entries = _entries(array)
         log = array.with_name("evidence.jsonl")
         checks.append(comparison.check_log(entries, _entries(log) if log.is_file() else None))
-        checks += comparison.check_score(content, entries)
-        checks += check_artifacts(content, entries, model_path)
+        with working("scoring"):
+            checks += comparison.check_score(content, entries)
+        with working("hashing the files of the model"):
+            checks += check_artifacts(content, entries, model_path)
     checks += check_playbooks(content, _roots(array))[0]
     return [*checks, comparison.check_expiry(content)]
 
@@ -103,13 +108,18 @@ def _replayed(
 ) -> list[Check]:
     from pytest_aprqa.certificate_artifacts import check_playbooks
     from pytest_aprqa.certificate_replay import replay, sample
+    from pytest_aprqa.cli.progress_bar import working
+    from pytest_aprqa.reporting.certificate_comparison import NOT_CHECKED, Check
 
+    if not count:
+        return [Check("replay", NOT_CHECKED, "no scenario was run again; ask with --replay N")]
     if not array.is_file():
-        return []
+        return [Check("replay", NOT_CHECKED, "there is no evidence to take scenarios from")]
     _, playbooks = check_playbooks(content, _roots(array))
     chosen = sample(_entries(array), count, str(content["evidence_hash"]))
     where = model_path.resolve() if model_path is not None else None
-    return replay(chosen, playbooks, where, arguments)
+    with working(f"running {len(chosen)} scenarios again"):
+        return replay(chosen, playbooks, where, arguments)
 
 
 def _entries(path: Path) -> list[Evidence]:
@@ -128,6 +138,9 @@ def _print(content: dict[str, Any], checks: list[Check], refuted: int) -> None:
     for check in checks:
         click.secho(f"{check.state:<12}", fg=COLOURS[check.state], nl=False)
         click.echo(f"{for_terminal(check.name)}: {for_terminal(check.detail)}")
+    if left_out := [check.name for check in checks if check.state == "not checked"]:
+        named = (f"{name} (ask with --replay N)" if name == "replay" else name for name in left_out)
+        click.secho(f"not checked: {for_terminal(', '.join(named))}", fg="yellow")
     verdict = f"{content['status']}, {content['mqs_score']}/1000, {content['grade']} of {content['model_id']}"
     if refuted:
         click.secho(f"NOT VERIFIED: {refuted} of {len(checks)} checks failed", fg="red", bold=True)

@@ -97,6 +97,20 @@ def test_the_folder_of_a_run_may_be_named_and_the_text_ends_with_the_verdict(run
     assert capsys.readouterr().out.splitlines()[-1].startswith("VERIFIED: BLOCKED, ")
 
 
+def test_what_was_not_checked_is_named_before_the_verdict(run, capsys):
+    code, checks = verify(capsys, run)
+    assert (code, checks["replay"][0]) == (0, "not checked")
+    assert call(["verify", str(run)]) == 0
+    named, verdict = capsys.readouterr().out.splitlines()[-2:]
+    assert named.startswith("not checked: artifact: gguf, ")
+    assert named.endswith("replay (ask with --replay N)")
+    assert verdict.startswith("VERIFIED")
+    assert call(["verify", str(run), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["not_checked"] == [one["name"] for one in told["checks"] if one["state"] == "not checked"]
+    assert "replay" in told["not_checked"]
+
+
 @pytest.mark.parametrize(
     ("field", "lie"),
     [

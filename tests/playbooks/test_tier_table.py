@@ -129,8 +129,12 @@ PROGRAM = (
 
 
 def test_certify_reads_the_file(tmp_path, other_file):
-    """With the suffixes of `smoke` changed to those of mvp, the dry run finds the mvp playbook; broken, one line."""
+    """With the suffixes of `smoke` changed to those of mvp, the dry run finds the mvp playbook; with those of no
+    playbook, none; broken, one line.
+    """
     other = other_file(lambda data: data["tiers"][0].update(suffixes=["-mvp"]))
+    none = tmp_path / "none.yaml"
+    none.write_text(other.read_text(encoding="utf-8").replace("-mvp", "-other"), encoding="utf-8")
     broken = tmp_path / "broken.yaml"
     broken.write_text("version: one\n", encoding="utf-8")
     command = ["certify", "aprqa/tiny-qwen2", "--tier", "smoke", "--dry-run"]
@@ -139,9 +143,10 @@ def test_certify_reads_the_file(tmp_path, other_file):
             [sys.executable, "-c", PROGRAM, str(path), *command],
             capture_output=True, text=True, timeout=60, cwd=tmp_path, check=False,
         )
-        for path in (TIERS_FILE, other, broken)
+        for path in (TIERS_FILE, other, none, broken)
     }  # fmt: skip
-    assert "no playbook for tier smoke" in ran[TIERS_FILE].stdout
+    assert "tiny-qwen2-smoke.playbook.yaml" in ran[TIERS_FILE].stdout
+    assert "no playbook for tier smoke" in ran[none].stdout
     assert "would run" in ran[other].stdout
     assert "tiny-qwen2-mvp.playbook.yaml" in ran[other].stdout
     assert ran[broken].returncode in (1, 2)

@@ -314,7 +314,7 @@ def _write_tickets(folder: Path, repo: str, say: Any) -> None:
 def _record(result: Certification, tier: Tier, registry: Path, folder: Path, say: Any) -> None:
     from pytest_aprqa.cli.evidence_input import read_evidence
     from pytest_aprqa.cli.known_models import known_facts
-    from pytest_aprqa.registry.certification import certified
+    from pytest_aprqa.registry.certification import certified, tier_not_met
     from pytest_aprqa.registry.row import RegistryRow
     from pytest_aprqa.registry.table import update_registry
     from pytest_aprqa.scoring.errors import EmptyEvidence
@@ -330,20 +330,22 @@ def _record(result: Certification, tier: Tier, registry: Path, folder: Path, say
         return
     facts = points.to_dict()
     when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    asked = {"threshold": tier.threshold, "scenarios": tier.scenarios}
 
     def change(table: Registry) -> None:
         old = table.rows.get(result.model_id) or RegistryRow.new(result.model_id, **known_facts(result.model_id))
-        table.put(certified(old, recorded.entries, points, tier=tier.name, threshold=tier.threshold, when=when))
+        table.put(certified(old, recorded.entries, points, tier=tier.name, when=when, **asked))
 
     update_registry(registry, change, create=True)
     result.status, result.score, result.grade = str(facts["status"]), int(facts["raw_score"]), str(facts["grade"])
     result.counts = {name: count for name, count in facts["outcomes"].items() if count}
-    result.tier_met = result.status != "BLOCKED" and result.score >= tier.threshold
-    if not result.tier_met:
+    not_met = tier_not_met(recorded.entries, points, **asked)
+    result.tier_met = not_met is None
+    if not_met is not None:
         failed = next((g for g in facts["gateways"] if g.get("failure_reason")), None)
         refuted = next((reason for reason in facts["status_reasons"] if facts["refuted"]), None)
         gateway = f"{failed['id']}: {failed['failure_reason']}" if failed else None
-        result.reason = gateway or refuted or f"below {tier.threshold}"
+        result.reason = gateway or refuted or not_met
     colour = "green" if result.tier_met else "red"
     say(
         f"  {result.status} {result.score}/1000 {result.grade}{f': {result.reason}' if result.reason else ''}",

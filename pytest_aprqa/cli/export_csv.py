@@ -123,6 +123,7 @@ def _sources(folder: Path) -> Iterator[Path]:
 
 def _enter(run: RunOfModel, table: Registry, default_tier: str | None) -> ExportedRow:
     from pytest_aprqa.cli.known_models import known_facts
+    from pytest_aprqa.cli.progress_bar import working
     from pytest_aprqa.playbooks.tiers import parse_tier
     from pytest_aprqa.registry.certification import certified, moment
     from pytest_aprqa.registry.exported_evidence import last_timestamp
@@ -135,12 +136,14 @@ def _enter(run: RunOfModel, table: Registry, default_tier: str | None) -> Export
     if moment(old["last_certified"]) > moment(when):
         return ExportedRow(str(run.path), run.model_id, old["status"], old.score, kept=True)
     try:
-        points = score(run.entries, model_id=run.model_id)
+        with working("scoring"):
+            points = score(run.entries, model_id=run.model_id)
         tier = parse_tier(run.tier or default_tier or "mvp")
     except (EmptyEvidence, ValueError) as error:
         return ExportedRow(str(run.path), run.model_id, problem=f"{run.path}: {error}")
     proven = tier.name if run.tier or default_tier else "none"
-    row: RegistryRow = certified(old, run.entries, points, tier=proven, threshold=tier.threshold, when=when)
+    asked = {"threshold": tier.threshold, "scenarios": tier.scenarios}
+    row: RegistryRow = certified(old, run.entries, points, tier=proven, when=when, **asked)
     table.put(row)
     return ExportedRow(str(run.path), run.model_id, row["status"], row.score)
 

@@ -7,6 +7,8 @@ import statistics
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from pytest_aprqa.evidence.collection_record import is_skipped_by_check, is_verification
+from pytest_aprqa.evidence.outcome import Outcome
 from pytest_aprqa.registry.row import GATEWAYS, PROVEN_TIERS, SPEEDS, RegistryRow
 
 if TYPE_CHECKING:
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     from pytest_aprqa.scoring.score import QualificationScore
 
 _FORMATS = {"gguf": "gguf", "apr": "apr", "safetensors": "st"}
+# The rules of a provenance record that have a check. PROV-004, there is no record, skips them all.
+PROVENANCE_GATES = frozenset(f"PROV-00{number}" for number in (1, 2, 3, 5, 6, 7, 8, 9))
 
 
 def certified(
@@ -23,16 +27,17 @@ def certified(
     *,
     tier: str,
     threshold: int,
+    scenarios: int,
     when: str,
 ) -> RegistryRow:
-    """The row after a run. `threshold`: raw score that the tier asks for; `when`: RFC 3339, UTC.
+    """The row after a run. `threshold`, `scenarios`: what the tier asks for; `when`: RFC 3339, UTC.
 
-    The tier is recorded only when its threshold is met and nothing blocks; a speed that was not measured stays as it
-    was, for a missing value is not 0.0.
+    The tier is recorded only when `tier_not_met` has nothing to say; a speed that was not measured stays as it was, for
+    a missing value is not 0.0. Provenance is what this run proved, whatever an earlier one did.
     """
     facts = score.to_dict()
     status, raw = str(facts["status"]), int(facts["raw_score"])
-    proven = tier if status != "BLOCKED" and raw >= threshold else "none"
+    proven = "none" if tier_not_met(evidence, score, threshold=threshold, scenarios=scenarios) else tier
     gateways = {str(gateway["id"]): gateway["passed"] is True for gateway in facts["gateways"]}
     return row.changed(
         status=status,
@@ -40,9 +45,53 @@ def certified(
         grade=str(facts["grade"]),
         certified_tier=_better(row["certified_tier"], proven, blocked=status == "BLOCKED"),
         last_certified=when,
+        provenance_verified=str(provenance_verified(evidence)).lower(),
         **{name: str(gateways.get(name.upper(), False)).lower() for name in GATEWAYS},
         **{name: f"{speed:.1f}" for name, speed in speeds_of(evidence).items()},
     )
+
+
+def tier_not_met(
+    evidence: Sequence[Evidence], score: QualificationScore, *, threshold: int, scenarios: int
+) -> str | None:
+    """Why the run does not prove a tier that asks for a raw score of THRESHOLD and so many SCENARIOS; None: it does."""
+    if score.status == "BLOCKED":
+        return "; ".join(score.status_reasons[:1]) or "BLOCKED"
+    if score.part is not None:
+        return f"a part of the playbook: {score.part.found} of {score.part.expected or 'an unknown number of'} items"
+    if score.raw_score < threshold:
+        return f"below {threshold}"
+    if (found := scenario_count(evidence)) < scenarios:
+        return f"{found} scenarios, the tier asks for {scenarios}"
+    return None
+
+
+def scenario_count(evidence: Sequence[Evidence]) -> int:
+    """Distinct scenarios of the matrix, a prompt in a cell, that the run stands for.
+
+    Those that ran count. Those that skipped themselves, as on a machine without a GPU, count for no more than ran of
+    the same format and modality. What a tier, a mark or a user left out does not count.
+    """
+    ran: dict[tuple[str, str], set[tuple[str, ...]]] = {}
+    aside: dict[tuple[str, str], set[tuple[str, ...]]] = {}
+    for entry in evidence:
+        scenario = entry.scenario or {}
+        name = tuple(str(scenario.get(part) or "") for part in ("format", "modality", "backend", "prompt"))
+        if not all(name):
+            continue  # a check of a file or of a cell is no scenario
+        skipped = entry.outcome is Outcome.SKIPPED
+        if skipped and not is_skipped_by_check(entry):
+            continue
+        known = (aside if skipped else ran).setdefault((name[0], name[1]), set())
+        known.add((*name, str(scenario.get("id")), str(scenario.get("seed"))))
+    return sum(len(names) + min(len(names), len(aside.get(cell, set()) - names)) for cell, names in ran.items())
+
+
+def provenance_verified(evidence: Sequence[Evidence]) -> bool:
+    """Whether every rule of the provenance record was checked, in this run, and none was refuted or skipped."""
+    entries = [entry for entry in evidence if entry.gate_id in PROVENANCE_GATES and not is_verification(entry)]
+    ran = {entry.gate_id for entry in entries}
+    return ran == PROVENANCE_GATES and all(entry.outcome is Outcome.CORROBORATED for entry in entries)
 
 
 def moment(text: str) -> float:

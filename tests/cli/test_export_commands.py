@@ -24,6 +24,11 @@ def good_run(**changes):
     ]
 
 
+def further_scenarios(count):
+    """COUNT scenarios beside the one of `good_run`; the tier mvp asks for 18."""
+    return [attempt(node_id=f"p::further{n}", scenario={"id": f"further-{n}"}) for n in range(count)]
+
+
 def of_model(name, **changes):
     return {"scenario": {"model": {"org": "example", "name": name, "variant": None}}} | changes
 
@@ -116,7 +121,7 @@ def registry(tmp_path):
 
 @pytest.mark.parametrize("form", ["run folder", "export", "array"])
 def test_rows_come_from_every_form_and_the_others_stay(run_folder, registry, tmp_path, capsys, form):
-    folder = run_folder("run", good_run()).parent
+    folder = run_folder("run", [*good_run(), *further_scenarios(17)]).parent
     if form == "export":
         assert exported(folder / "run", tmp_path / "out") == 0
         folder = tmp_path / "out"
@@ -136,6 +141,14 @@ def test_rows_come_from_every_form_and_the_others_stay(run_folder, registry, tmp
     assert row.problems() == []
     assert call(["export-csv", "-e", str(folder), "-o", str(registry), "--append"]) == 0
     assert registry.read_bytes().splitlines(keepends=True) == after, "the same evidence twice is the same registry"
+
+
+@pytest.mark.parametrize(("further", "tier"), [(16, "none"), (17, "mvp")])
+def test_a_tier_is_proven_by_as_many_scenarios_as_it_asks_for(run_folder, tmp_path, further, tier):
+    folder = run_folder("run", [*good_run(), *further_scenarios(further)])
+    assert call(["export-csv", "-e", str(folder), "-o", str(tmp_path / "models.csv")]) == 0
+    row = read_registry(tmp_path / "models.csv").rows["example/Tiny-1B"]
+    assert (row["status"], row["certified_tier"]) == ("CERTIFIED", tier)
 
 
 def test_overwrite_drops_the_others_and_must_be_said(run_folder, registry, capsys):

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
-from pytest_aprqa.registry.certification import certified, speeds_of
+from pytest_aprqa.registry.certification import (
+    PROVENANCE_GATES,
+    certified,
+    scenario_count,
+    speeds_of,
+    tier_not_met,
+)
 from pytest_aprqa.registry.row import COLUMNS, RegistryRow
+from pytest_aprqa.suite.test_provenance import RULES
 from tests.reporting.attempt_factory import attempt, scored
 
 WHEN = "2026-03-01T10:00:00+00:00"
@@ -60,8 +69,8 @@ def full_run():
     return entries + [attempt(gateway=None, gate_id=gate) for gate in others]
 
 
-def after(row, entries, tier="mvp", threshold=700):
-    return certified(row, entries, scored(entries), tier=tier, threshold=threshold, when=WHEN)
+def after(row, entries, tier="mvp", threshold=700, scenarios=1):
+    return certified(row, entries, scored(entries), tier=tier, threshold=threshold, scenarios=scenarios, when=WHEN)
 
 
 def test_a_passing_run_is_recorded_by_gateway_id():
@@ -102,3 +111,87 @@ def test_speeds_are_medians_and_what_was_not_measured_stays():
     assert speeds_of(entries) == {"tps_st_cpu": 12.0}
     row = after(RegistryRow.new("a/b", tps_gguf_cpu="25.5"), [*full_run(), *entries])
     assert (row["tps_st_cpu"], row["tps_gguf_cpu"], row["tps_apr_cpu"]) == ("12.0", "25.5", "")
+
+
+def answers(count, outcome="Corroborated", backend="cpu", **changes):
+    """COUNT scenarios of one cell, each with an id of its own."""
+    return [
+        attempt(outcome, cell=("gguf", backend, "run"), scenario={"id": f"{backend}-{number}"}, **changes)
+        for number in range(count)
+    ]
+
+
+def no_gpu(count):
+    return answers(count, "Skipped", "gpu", metadata={"skipped_by": "check"})
+
+
+@pytest.mark.parametrize(("count", "tier"), [(169, "none"), (170, "standard")])
+def test_a_tier_needs_as_many_scenarios_as_it_asks_for(count, tier):
+    entries = [*answers(count), *without_cell()]
+    row = after(RegistryRow.new("a/b"), entries, tier="standard", scenarios=170)
+    assert (row["status"], row["certified_tier"]) == ("CERTIFIED", tier)
+    words = "169 scenarios, the tier asks for 170" if tier == "none" else None
+    assert tier_not_met(entries, scored(entries), threshold=700, scenarios=170) == words
+
+
+def without_cell():
+    """The passing run, of which no entry is a scenario: what is asked of a file has no prompt."""
+    return [attempt(gate_id=e.gate_id, gateway=e.gateway, scenario={"prompt": None}) for e in full_run()]
+
+
+def test_checks_without_a_cell_are_no_scenarios():
+    assert after(RegistryRow.new("a/b"), without_cell(), tier="deep", scenarios=1)["certified_tier"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("entries", "count"),
+    [
+        (answers(3) + answers(3, "Falsified"), 3),  # the same three, judged by two checks
+        (answers(3) + no_gpu(3), 6),
+        (answers(3) + no_gpu(4), 6),  # no more stand aside than ran
+        (no_gpu(9), 0),
+        (answers(3) + answers(3, "Skipped", "gpu"), 3),  # somebody left them out
+        (answers(3) + answers(3, "Skipped", metadata={"skipped_by": "check"}), 3),  # they ran in another check
+    ],
+)
+def test_what_counts_as_a_scenario(entries, count):
+    assert scenario_count(entries) == count
+
+
+@pytest.mark.parametrize(("shard", "tier"), [("1/4", "none"), ("1/1", "deep")])
+def test_a_part_of_a_run_proves_no_tier(shard, tier):
+    from pytest_aprqa.evidence.collection_record import collection_digest, name_of
+
+    entries = [dataclasses.replace(entry, node_id=f"p::{n}") for n, entry in enumerate(full_run())]
+    told = {"collection_sha256": collection_digest(map(name_of, entries)), "collection_items": str(len(entries))}
+    entries = [dataclasses.replace(entry, metadata=told | {"shard": shard}) for entry in entries]
+    points = scored(entries)
+    assert (points.raw_score, points.qualifies) == (1000, tier == "deep")
+    assert after(RegistryRow.new("a/b"), entries, tier="deep", threshold=900)["certified_tier"] == tier
+
+
+def provenance(outcome="Corroborated", rules=RULES):
+    """The rules of the record hold, but the last has OUTCOME."""
+    outcomes = ["Corroborated"] * (len(rules) - 1) + [outcome]
+    return [attempt(o, gate_id=rule, gateway=None) for o, rule in zip(outcomes, rules, strict=True)]
+
+
+def test_the_rules_of_provenance_are_those_that_the_suite_checks():
+    assert set(RULES) == PROVENANCE_GATES
+
+
+@pytest.mark.parametrize("before", ["true", "false"])
+@pytest.mark.parametrize(
+    ("entries", "verified"),
+    [
+        (provenance(), "true"),
+        (provenance("Falsified"), "false"),
+        (provenance("Skipped"), "false"),
+        (provenance(rules=RULES[:-1]), "false"),
+        ([*provenance(), *provenance("Falsified")], "false"),
+        ([], "false"),
+    ],
+)
+def test_provenance_is_what_this_run_proved(before, entries, verified):
+    row = after(RegistryRow.new("a/b", provenance_verified=before), [*full_run(), *entries])
+    assert row["provenance_verified"] == verified

@@ -80,8 +80,9 @@ def test_report_md_and_html_say_why(case):
 def test_the_row_of_the_registry(case):
     _, evidence, result, status = case
     row = certified(
-        RegistryRow.new("example/Tiny-1B"), evidence, result, tier="mvp", threshold=700, when="2026-03-01T10:00:00Z"
-    )
+        RegistryRow.new("example/Tiny-1B"), evidence, result, tier="mvp", threshold=700, scenarios=1,
+        when="2026-03-01T10:00:00Z",
+    )  # fmt: skip
     tier = "none" if status == "BLOCKED" else "mvp"
     assert (row["status"], row["mqs_score"], row["certified_tier"]) == (status, "993", tier)
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy
 import pytest
 
-from pytest_aprqa.formats.codecs import decode, encode
+from pytest_aprqa.formats.codecs import DECODABLE, QUANTISED, decode, encode
 from pytest_aprqa.lifecycle.derive import derive
 from pytest_aprqa.models.artifact import open_artifact
 from pytest_aprqa.numerics.behaviour_limits import behaviour_limits
@@ -17,10 +17,25 @@ LOSSY = [name for name, row in limits_table()["limits"].items() if row["nmse"] >
 def test_every_number_names_a_source_that_is_described():
     table = limits_table()
     assert table["version"] >= 1
+    assert max(map(int, table["history"])) == table["version"], "a new version says what is new"
     for name, row in table["limits"].items():
         assert {"nmse", "source"} <= set(row) <= {"nmse", "source", "few_values"}, name
         assert table["sources"][row["source"]], name
         assert (row["nmse"] == 0) == (row["source"] == "exact"), name
+
+
+@pytest.mark.parametrize("name", sorted((DECODABLE & QUANTISED) - {"F4"}))
+def test_every_block_type_that_is_decoded_has_a_limit(name):
+    """Not F4: elements of SafeTensors whose scales are another tensor, so that they alone have no error."""
+    assert 0 < limit_for(name, "BF16") < 1, "an error of 1 is that of all zeros"
+    assert behaviour_limits(name).kld > 0
+
+
+def test_ternary_types_have_a_limit_above_what_was_measured_and_below_all_zeros():
+    """0.7165: the largest error of llama.cpp's quantiser on the rows of the other measured limits."""
+    for name in ("TQ1_0", "TQ2_0"):
+        assert 0.7165 < limit_for(name, "BF16", family="qwen2") == limit_for(name) < 1
+        assert limits_table()["behaviour"]["like"][name] == "Q2_K"
 
 
 def test_fewer_bits_never_get_a_smaller_limit():

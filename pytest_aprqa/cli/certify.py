@@ -67,7 +67,7 @@ class Certification:
     "--model", "model_path", type=click.Path(exists=True, path_type=Path), help="Where the one model that is named is."
 )
 @click.option("--apr-binary", metavar="PROGRAM", help="The `apr` program that runs APR artifacts.")
-@click.option("--auto-ticket", is_flag=True, help="Write tickets of the failures to OUTPUT/SHORT-NAME/tickets.")
+@click.option("--auto-ticket", is_flag=True, help="A ticket for each cause of failure in OUTPUT/SHORT-NAME/tickets.")
 @click.option("--ticket-repo", metavar="OWNER/REPOSITORY", default="OWNER/REPOSITORY", help="Where they belong.")
 @click.option(
     "--oracle-enhance", is_flag=True, help="Write OUTPUT/SHORT-NAME/checklist.md: what to look at after a failure."
@@ -207,6 +207,7 @@ def _certify_each(
             if options["sign"] is not None:
                 say(f"  would sign {output / _short(model_id) / 'certificate.json'} with {options['sign']}")
         else:
+            say(f"  playbook: {path}")
             _run(result, tier, registry, output / _short(model_id), say, **options)
         yield result
 
@@ -307,7 +308,7 @@ def _write_tickets(folder: Path, repo: str, say: Any) -> None:
     from pytest_aprqa.cli.tickets import write_tickets
     from pytest_aprqa.reporting.tickets import tickets
 
-    if found := tickets(read_evidence(folder).entries):
+    if found := tickets(read_evidence(folder).entries, by_cause=True):
         say(f"  {len(found)} tickets: {write_tickets(folder / 'tickets', repo, found)}")
 
 

@@ -22,9 +22,12 @@ from pytest_aprqa.playbooks.facts import read_models
 from pytest_aprqa.playbooks.lock import lock_text, locked_entries
 from pytest_aprqa.registry.row import RegistryRow
 from pytest_aprqa.registry.table import read_registry, update_registry
+from pytest_aprqa.reporting.report_files import write_reports
+from tests.reporting.attempt_factory import attempt, scored
 
 TINY = Path(__file__).resolve().parents[2] / "models" / "tiny-qwen2"
 FAMILY = ["demo/Tiny-2M", "demo/Damaged-2M", "demo/Absent-1B", "demo/Drifted-1B", "demo/Broken-1B", "demo/Nothing-1B"]
+FAMILY += ["demo/Unlocked-1B"]
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -44,7 +47,10 @@ def playbook(name, **model):
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """A registry of seven models, five playbooks, and a Hugging Face cache of two, one of them with broken weights."""
+    """A registry of eight models, six playbooks, one changed and one added after the lock, and a Hugging Face cache.
+
+    The cache has two models, one of them with broken weights.
+    """
     monkeypatch.chdir(tmp_path)
     for name in ("HF_HOME", "HOME", "APRQA_CACHE"):
         monkeypatch.setenv(name, str(tmp_path / name))
@@ -61,6 +67,8 @@ def place(tmp_path, monkeypatch):
     (tmp_path / "playbooks" / "playbook.lock.yaml").write_text(lock_text(locked_entries(tmp_path / "playbooks")))
     drifted = folder / "drifted-smoke.playbook.yaml"
     drifted.write_text(drifted.read_text().replace("version: 1.0.0", "version: 1.0.1"))
+    unlocked = yaml.safe_dump(playbook("unlocked-smoke", hf_repo="demo/Unlocked-1B"))
+    (folder / "unlocked-smoke.playbook.yaml").write_text(unlocked)
     rows = [RegistryRow.new(name, family="demo") for name in FAMILY] + [RegistryRow.new("other/X-1B", family="other")]
     update_registry(tmp_path / "models.csv", lambda table: [table.put(row) for row in rows] and None, create=True)
     return tmp_path
@@ -88,9 +96,9 @@ def test_a_family_survives_what_is_missing_and_broken(place, capsys):
     statuses = [result["status"] for result in results.values()]
     assert statuses[0] in ("PROVISIONAL", "CERTIFIED"), results[FAMILY[0]]
     summary = shown.err.partition("=== Certification Summary ===")[2]
-    assert statuses[1:] == ["BLOCKED", *["NOT RUN"] * 4]
+    assert statuses[1:] == ["BLOCKED", *["NOT RUN"] * 5]
     assert f"{statuses[0].capitalize()}: 1\n" in summary
-    assert "Blocked: 1\nNot run: 4\nTotal: 6\n" in summary
+    assert "Blocked: 1\nNot run: 5\nTotal: 7\n" in summary
     damaged = results["demo/Damaged-2M"]
     assert (damaged["score"], damaged["grade"], damaged["tier_met"]) == (0, "F", False)
     assert "G0" in damaged["reason"]
@@ -107,6 +115,10 @@ def test_a_family_survives_what_is_missing_and_broken(place, capsys):
     assert "hf download demo/Absent-1B" in results["demo/Absent-1B"]["reason"]
     assert "unknown" in results["demo/Broken-1B"]["reason"]
     assert "no playbook for tier smoke" in results["demo/Nothing-1B"]["reason"]
+    assert "unlocked-smoke.playbook.yaml: is not in the lock file" in results["demo/Unlocked-1B"]["reason"]
+    used = [line.strip() for line in shown.err.splitlines() if line.strip().startswith("playbook: ")]
+    ran = ("tiny", "damaged", "absent", "broken")  # the last two end before the first check
+    assert used == [f"playbook: playbooks/models/{name}-smoke.playbook.yaml" for name in ran]
     after = (place / "models.csv").read_text().splitlines()
     assert after[3:] == before[3:], "a model that was not run changed its row"
     rows = read_registry(place / "models.csv").rows
@@ -116,6 +128,27 @@ def test_a_family_survives_what_is_missing_and_broken(place, capsys):
     assert row.problems() == []
     assert float(row["tps_st_cpu"]) > 0
     assert (place / "certifications" / "tiny-2m" / "evidence.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("reasons", "made"), [(["tensor name missing: a"] * 3, 1), (["segfault", "tensor name missing"], 2)]
+)
+def test_tickets_of_certify_are_one_for_each_cause(tmp_path, reasons, made):
+    from pytest_aprqa.cli.certify import _write_tickets
+    from pytest_aprqa.reporting.ticket_causes import cause_of
+
+    entries = [
+        attempt("Falsified", reason=reason, gate_id=f"F-QUAL-00{n}", node_id=f"p::{n}")
+        for n, reason in enumerate(reasons)
+    ]
+    assert len({cause_of(entry) for entry in entries}) == made
+    write_reports(tmp_path, entries, scored(entries))
+    said = []
+    _write_tickets(tmp_path, "acme/models", lambda text, **_: said.append(text.strip()))
+    assert said == [f"{made} tickets: {tmp_path / 'tickets' / 'open.sh'}"]
+    bodies = [path.read_text() for path in (tmp_path / "tickets").glob("*.md")]
+    assert len(bodies) == made
+    assert all("## Root cause" in body for body in bodies)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +176,7 @@ def test_dry_run_touches_nothing(place, capsys):
     before = sorted(str(path) for path in place.rglob("*"))
     assert certify("--all", "--tier", "smoke", "--dry-run") == 0
     out = capsys.readouterr().out
-    assert "4 would be run, 3 cannot" in out
+    assert "4 would be run, 4 cannot" in out
     assert sorted(str(path) for path in place.rglob("*")) == before
 
 
@@ -160,7 +193,7 @@ def test_a_beginning_of_families_takes_them(place, capsys):
     assert certify("--family", "de", "--tier", "smoke", "--dry-run") == 0
     captured = capsys.readouterr()
     assert "no family is called de; taken: demo" in captured.err
-    assert "Models to certify: 6" in captured.out
+    assert "Models to certify: 7" in captured.out
 
 
 @pytest.mark.parametrize(
@@ -220,7 +253,7 @@ def test_two_certifications_at_once_lose_no_row_and_no_score(place):
     assert [writer.exitcode for writer in writers] == [0, 0, 0]
     rows = read_registry(place / "models.csv").rows
     assert [*rows] == [*FAMILY, "other/X-1B"]
-    assert [rows[name]["mqs_score"] for name in FAMILY] == ["14", "14", "14", "0", "0", "0"]
+    assert [rows[name]["mqs_score"] for name in FAMILY] == ["14", "14", "14", "0", "0", "0", "0"]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -133,7 +133,10 @@ def load() -> Iterator[Callable[[Artifact, str], EngineHost]]:
 
 
 #: Mean divergence in nats that llama.cpp's 8-bit activations and 16-bit cache may add to the same weights in torch.
-@pytest.mark.parametrize(("dtype", "limit"), [("f16", 1e-3), ("q8_0", 2e-3), ("q6_k", 2e-3), ("q4_k", 2e-3)])
+@pytest.mark.parametrize(
+    ("dtype", "limit"),
+    [("f16", 1e-3), ("bf16", 1e-3), *((name, 2e-3) for name in ("q8_0", "q6_k", "q5_k", "q4_k", "q4_0"))],
+)
 def test_llama_cpp_runs_our_files_as_torch_does(
     load: Callable[[Artifact, str], EngineHost], dtype: str, limit: float, tmp_path: Path
 ) -> None:

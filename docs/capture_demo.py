@@ -47,11 +47,12 @@ class Workplace:
         command = ["-m", "pytest", "-p", "pytest_aprqa.plugin", "-p", "no:cacheprovider", "--color=yes", *arguments]
         return self._run(command, PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
 
-    def aprqa(self, *arguments: str) -> None:
-        """One `aprqa` command that must succeed."""
+    def aprqa(self, *arguments: str) -> str:
+        """What one `aprqa` command prints, which must succeed."""
         code, output = self._run(["-c", "from pytest_aprqa.cli.main import main; main()", *arguments])
         if code != 0:
             sys.exit(f"aprqa {' '.join(arguments)}: exit {code}\n{output}")
+        return output
 
     def _run(self, arguments: list[str], **environment: str) -> tuple[int, str]:
         result = subprocess.run(
@@ -103,10 +104,42 @@ def absent(place: Workplace) -> str:
     return "\n".join(line for line in output.splitlines() if line.strip() and not line.startswith("\x1b[1m="))
 
 
+def certify(place: Workplace) -> str:
+    """How-to: a family in its smoke tier from a registry in which nothing was run, the registry and README after it."""
+    csv, readme = (Path("docs/certifications") / name for name in ("models.csv", "README.md"))
+    (place.folder / csv.parent).mkdir(parents=True)
+    for file in (csv, readme):
+        text = (REPOSITORY / file).read_text(encoding="utf-8")
+        row = "aprqa/tiny-qwen2,tiny,2.6M,tiny,PENDING,0,-,none,,false,false,false,false,,,,,,,false"
+        (place.folder / file).write_text(re.sub(r"(?m)^aprqa/tiny-qwen2,.*$", row, text), encoding="utf-8")
+    lines = _shown(place, "certify", "--family", "tiny", "--tier", "smoke")
+    lines += ["", f"$ tail -n 1 {csv}", (place.folder / csv).read_text(encoding="utf-8").splitlines()[-1], ""]
+    lines += _shown(place, "readme-sync", "--csv", str(csv), "--readme", str(readme))
+    table = (place.folder / readme).read_text(encoding="utf-8").splitlines()
+    start = table.index("<!-- CERTIFICATION_TABLE_START -->")
+    lines += ["", f"$ grep -A 12 TABLE_START {readme}; grep tiny-qwen2 {readme}", *table[start : start + 13]]
+    lines += [line for line in table if "tiny-qwen2" in line]
+    all_models = _shown(place, "certify", "--all", "--tier", "mvp", "--dry-run")
+    lines += ["", f"{all_models[0]} | tail -n 6", *all_models[-6:]]
+    return "\n".join(_without_measures(line) for line in lines)
+
+
+def _shown(place: Workplace, *arguments: str) -> list[str]:
+    """An `aprqa` command as it is typed, and what it prints."""
+    return [f"$ aprqa {' '.join(arguments)}", *place.aprqa(*arguments).rstrip("\n").splitlines()]
+
+
+def _without_measures(line: str) -> str:
+    """DATE for times, N for speeds: a page of the documentation promises none."""
+    line = re.sub(r"\d{4}-\d\d-\d\d(T\d\d:\d\d:\d\d\+00:00| \d\d:\d\d UTC)", "DATE", line)
+    return re.sub(r"(?<=[,|])( ?)\d+\.\d(?=[ ,])", r"\1N", line)
+
+
 CAPTURES: dict[str, tuple[Callable[[Workplace], str], Path]] = {
     "demo": (demo, DOCS / "demo.txt"),
     "nan": (nan, DOCS / "tutorial.md"),
     "subtle": (subtle, DOCS / "tutorial.md"),
+    "certify": (certify, DOCS / "how-to" / "certify-many-models.md"),
     "absent": (absent, DOCS / "how-to" / "absent-model.md"),
 }
 

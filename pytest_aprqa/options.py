@@ -92,6 +92,12 @@ OPTIONS: tuple[Option, ...] = (
         default="60000",
     ),
     Option(
+        "--no-integrity-check",
+        "aprqa_no_integrity_check",
+        "run a playbook although its bytes are not those of the lock file beside or above it",
+        kind="bool",
+    ),
+    Option(
         "--evidence-dir",
         "aprqa_evidence_dir",
         "folder for evidence and reports, used as given (default: a new folder under evidence/)",

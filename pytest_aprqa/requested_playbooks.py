@@ -76,6 +76,7 @@ def check_before_run(config: pytest.Config, recorder: Recorder) -> None:
     checks_namespace(config)
     models = [path for path in paths if not _is_verification(path)]
     for path in paths:
+        recorder.header += _compared_with_lock(config, path)
         if path in models:
             recorder.header += _check_one(config, path)
         else:
@@ -83,6 +84,27 @@ def check_before_run(config: pytest.Config, recorder: Recorder) -> None:
     if not config.option.collectonly:
         named = models or paths
         recorder.open_folder([path.name.split(".playbook.")[0].removesuffix(".yaml") for path in named])
+
+
+def _compared_with_lock(config: pytest.Config, path: Path) -> list[str]:
+    """UsageError when a lock file beside or above lists the playbook with other bytes; lines for the report header."""
+    from pytest_aprqa.options import option_or_ini
+    from pytest_aprqa.playbooks.errors import PlaybookError
+    from pytest_aprqa.playbooks.lock import check_lock, lock_of
+
+    if option_or_ini(config, "--no-integrity-check"):
+        return [f"warning: {path.name} is not compared with a lock file (--no-integrity-check)"]
+    try:
+        found = lock_of(path)
+    except PlaybookError as error:
+        return [f"warning: {path.name} is not compared with its lock file: {error}"]
+    if found is None:
+        return []
+    try:
+        check_lock(path, found[1])
+    except PlaybookError as error:
+        raise pytest.UsageError(f"{error}, or run it with --no-integrity-check") from None
+    return []
 
 
 def _is_verification(path: Path) -> bool:

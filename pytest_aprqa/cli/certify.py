@@ -208,7 +208,7 @@ def _certify_each(
                 say(f"  would sign {output / _short(model_id) / 'certificate.json'} with {options['sign']}")
         else:
             say(f"  playbook: {path}")
-            _run(result, tier, registry, output / _short(model_id), say, **options)
+            _run(result, tier, registry, output / _short(model_id), say, no_lock=no_integrity_check, **options)
         yield result
 
 
@@ -217,7 +217,9 @@ def _short(model_id: str) -> str:
     return model_id.rpartition("/")[2].lower().replace(".", "-")
 
 
-def _run(result: Certification, tier: Tier, registry: Path, folder: Path, say: Any, **options: Any) -> None:
+def _run(
+    result: Certification, tier: Tier, registry: Path, folder: Path, say: Any, *, no_lock: bool, **options: Any
+) -> None:
     """Run pytest on the playbook; update the row of the registry when there is a score."""
     from pytest_aprqa.cli.progress_bar import working
     from pytest_aprqa.cli.run import arguments_for_pytest, captured_pytest
@@ -234,8 +236,7 @@ def _run(result: Certification, tier: Tier, registry: Path, folder: Path, say: A
     ):
         if value is not None:
             extra += [name, str(value)]
-    if options["no_gpu"]:
-        extra.append("--no-gpu")
+    extra += [flag for flag, on in (("--no-gpu", options["no_gpu"]), ("--no-integrity-check", no_lock)) if on]
     with working(f"running {result.model_id}"):
         code, output = captured_pytest(arguments_for_pytest(str(result.playbook), tuple(extra)))
     if code in (USAGE_EXIT, NO_TESTS_EXIT) or code < 0 or not (folder / "evidence.jsonl").is_file():

@@ -24,7 +24,6 @@ _ELSEWHERE = {
     "--hf-parity": "compare with aprqa parity, or set the block hf_parity of the playbook",
     "--hf-corpus-path": "name the corpus to aprqa parity",
     "--hf-model-family": "give --model-family to aprqa parity",
-    "--no-integrity-check": "only aprqa certify compares with the lock file",
 }
 _REPLACED = {"--fail-fast": ("--failure-policy", "fail-fast"), "--dry-run": ("--collect-only", "-q")}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,19 @@ def read_lock(path: Path) -> dict[str, str] | None:
             raise PlaybookError(path, f"entry {stem!r} has no SHA-256 of 64 hexadecimal digits", advice=RELOCK)
         digests[str(stem)] = value
     return digests
+
+
+def lock_of(playbook: Path) -> tuple[Path, dict[str, str]] | None:
+    """The nearest lock file beside or above PLAYBOOK that lists it, and its entries; None where none does.
+
+    PlaybookError: a file of that name on the way is no lock file.
+    """
+    stem = playbook.name.removesuffix(SUFFIX)
+    for folder in Path(os.path.abspath(playbook)).parents:
+        path = folder / LOCK_NAME
+        if os.path.isfile(path) and (lock := read_lock(path)) is not None and stem in lock:
+            return path, lock
+    return None
 
 
 def check_lock(playbook: Path, lock: Mapping[str, str]) -> None:

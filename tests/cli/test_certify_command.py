@@ -187,6 +187,10 @@ def test_a_changed_playbook_is_not_run(place, capsys):
     (result,) = json.loads(capsys.readouterr().out)
     assert "changed since it was locked" in result["reason"]
     assert certify("demo/Tiny-2M", "--tier", "smoke", "--no-integrity-check", "--dry-run") == 0
+    capsys.readouterr()
+    assert certify("demo/Drifted-1B", "--tier", "smoke", "--no-integrity-check", "--json") == 1
+    (result,) = json.loads(capsys.readouterr().out)
+    assert "hf download demo/Drifted-1B" in result["reason"], "the run itself must not look at the lock either"
 
 
 def test_a_beginning_of_families_takes_them(place, capsys):

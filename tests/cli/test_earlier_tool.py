@@ -35,6 +35,7 @@ OF_RUN = {
     "-o": ["--evidence-dir"], "--output": ["--evidence-dir"], "--failure-policy": ["--failure-policy"],
     "--fail-fast": ["--failure-policy", "fail-fast"], "--dry-run": ["--collect-only", "-q"], "--workers": ["-n"],
     "--model-path": ["--model-path"], "--timeout": ["--scenario-timeout"], "--no-gpu": ["--no-gpu"],
+    "--no-integrity-check": ["--no-integrity-check"],
 }  # fmt: skip
 
 

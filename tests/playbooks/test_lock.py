@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pytest_aprqa.playbooks.errors import PlaybookError
-from pytest_aprqa.playbooks.lock import check_lock, drift, lock_text, locked_entries, read_lock
+from pytest_aprqa.playbooks.lock import check_lock, drift, lock_of, lock_text, locked_entries, read_lock
 
 COMMITTED = Path(__file__).resolve().parents[2] / "playbooks"
 EXAMPLE = "a2a79ea37edb1963efaae29281523ab441a8a99df048d204f22f3f413e325afc"  # of `name: x\n`, playbook.md 7.1
@@ -54,6 +54,20 @@ def test_one_changed_byte_is_drift(folder):
         check_lock(folder / "a.playbook.yaml", lock)
     with pytest.raises(PlaybookError, match="is not in the lock file"):
         check_lock(folder / "new.playbook.yaml", lock)
+
+
+def test_the_lock_of_a_playbook_is_the_nearest_that_lists_it(folder):
+    playbook = folder / "sub" / "b.playbook.yaml"
+    assert lock_of(playbook) is None
+    locked(folder)
+    nearer = folder / "sub" / "playbook.lock.yaml"
+    nearer.write_text(lock_text({"other": "0" * 64}))
+    assert lock_of(playbook) == (folder / "playbook.lock.yaml", locked_entries(folder))
+    nearer.write_text(lock_text({"b": "0" * 64}))
+    assert lock_of(playbook) == (nearer, {"b": "0" * 64})
+    nearer.write_text("entries: 3")
+    with pytest.raises(PlaybookError, match="is no lock file"):
+        lock_of(playbook)
 
 
 def test_two_playbooks_of_one_name_are_refused(folder):

@@ -112,6 +112,7 @@ def checks_page() -> str:
         "",
         NOTICE,
         "The packaged suite. Each check is an ordinary test function that tries to refute one sentence.",
+        "What covers the other ids of the specification: [gate ids](gate-ids.md).",
         "",
     ]
     records = ["", "## Records, not gates", ""]

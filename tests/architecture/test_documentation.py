@@ -65,6 +65,20 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+def test_the_readme_has_the_numbers_of_the_kill_matrix_and_the_registry():
+    """Defects and clean models of the captured run, and how many models of the registry are still to be run."""
+    readme = " ".join((REPOSITORY / "README.md").read_text(encoding="utf-8").split())
+    matrix = (REPOSITORY / "docs" / "reference" / "kill-matrix.md").read_text(encoding="utf-8")
+    killed = re.search(r"^- (\d+ of \d+) defects killed", matrix, re.MULTILINE)
+    rejected = re.search(r"^- (\d+ of \d+) clean models rejected", matrix, re.MULTILINE)
+    assert killed
+    assert rejected
+    assert f"Of the bundled model {killed[1]} are named, and {rejected[1]} clean models are refused" in readme
+    rows = (REPOSITORY / "docs" / "certifications" / "models.csv").read_text(encoding="utf-8").splitlines()[1:]
+    pending = [row for row in rows if row.split(",")[4] == "PENDING"]
+    assert f"Of the [{len(pending)} published models]" in readme
+
+
 def test_every_page_is_reachable_from_the_index():
     index = REPOSITORY / "docs" / "index.md"
     seen, waiting = set(), [index]

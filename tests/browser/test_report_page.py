@@ -112,7 +112,7 @@ def test_score_standing_and_falsification_are_read_on_top_and_fit_a_narrow_scree
     verdict = page.locator("#verdict").inner_text()
     assert f"Normalized: {scored(entries).normalized_score:.1f} of 100." in verdict
     assert "Not qualified, not production ready." in verdict
-    assert re.search(r"\b6 hypotheses tested, 3 corroborated, 3 falsified, \d black swans", verdict)
+    assert re.search(r"\b6 hypotheses tested: 3 corroborated, 3 falsified, \d black swans", verdict)
     assert page.locator("table.falsification tbody tr").count() == 10
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 

@@ -58,7 +58,7 @@ def test_the_verdict_has_the_normalized_score_and_what_it_is_good_for():
     assert f"Normalized: {facts['normalized_score']:.1f} of 100." in verdict
     assert ("Qualified" if facts["qualifies"] else "Not qualified") in verdict
     assert ("not production ready" in verdict) is not facts["production_ready"]
-    assert "10 hypotheses tested, 9 corroborated, 1 falsified, 0 black swans" in verdict
+    assert "10 hypotheses tested: 9 corroborated, 1 falsified, 0 black swans" in verdict
     assert "confidence 59.6 %" in verdict  # Wilson lower bound of 9 of 10, scoring.md 7
 
 
@@ -90,7 +90,7 @@ def test_the_falsification_table_has_the_numbers_of_the_analysis():
     assert found["Falsified"] == str(analysis.falsified) == "2"
     assert found["Inconclusive (skipped or out of time)"] == "1"
     assert found["Gates refuted"] == "2"
-    assert found["Black swans"] == str(analysis.black_swan_count)
+    assert found["Black swans (crashes and severe failures)"] == str(analysis.black_swan_count)
     assert found["Confidence (Wilson lower bound, 95 %)"] == "6.1 %"
 
 

@@ -166,9 +166,9 @@ def _sections(values: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _tested(analysis: FalsificationReport) -> str:
     """The falsification numbers in one sentence, for the top of the page."""
     return (
-        f"{analysis.hypotheses_tested} hypotheses tested, {analysis.corroborated} corroborated,"
-        f" {analysis.falsified} falsified, {analysis.black_swan_count} black swans"
-        f" (a crash or a severe failure); confidence {100 * analysis.confidence_level:.1f} %."
+        f"{analysis.hypotheses_tested} hypotheses tested: {analysis.corroborated} corroborated,"
+        f" {analysis.falsified} falsified, {analysis.black_swan_count} black swans;"
+        f" confidence {100 * analysis.confidence_level:.1f} %."
     )
 
 
@@ -180,7 +180,7 @@ def _analysis(analysis: FalsificationReport) -> list[tuple[str, str]]:
         ("Falsified", str(analysis.falsified)),
         ("Inconclusive (skipped or out of time)", str(analysis.inconclusive)),
         ("Gates refuted", str(len(analysis.falsifications))),
-        ("Black swans", str(analysis.black_swan_count)),
+        ("Black swans (crashes and severe failures)", str(analysis.black_swan_count)),
         ("Corroborated, share of tested", f"{100 * analysis.corroboration_ratio:.1f} %"),
         ("Confidence (Wilson lower bound, 95 %)", f"{100 * analysis.confidence_level:.1f} %"),
         ("Severity-weighted score", f"{100 * analysis.severity_weighted_score:.1f} %"),

@@ -1,6 +1,6 @@
-"""Makes a small run with two seeded defects and takes the pictures of its report that the documentation shows.
+"""Makes the runs whose reports the documentation shows (sound, with two defects, with tried gates), and the pictures.
 
-python docs/capture_report.py [--run FOLDER]   (needs the extra `browser` and a Chromium, see tests/browser)
+python docs/capture_report.py [--run KIND=FOLDER]   (needs the extra `browser` and a Chromium, see tests/browser)
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +40,21 @@ oracles:
   - {type: arithmetic, config: {tolerance: 0.01}}
   - {type: garbage, config: {max_repetition_ratio: 0.3, min_unique_chars: 10}}
 """
-# name -> (colour scheme, width, selector of the part to show; None: what a first look shows)
-PICTURES: dict[str, tuple[str, int, str | None]] = {
-    "report-light": ("light", 960, None),
-    "report-dark": ("dark", 960, None),
-    "report-narrow": ("light", 420, None),
-    "report-drift": ("light", 960, "#drift"),
-    "report-tokens": ("light", 960, "#tokens"),
-    "report-divergence": ("light", 960, "#divergence"),
-    "report-speed": ("light", 960, "#speed"),
-    "report-evidence": ("light", 960, "#evidence"),
+# Defects whose copies are small and judged without an engine: a picture that fits a page, made in a minute.
+TRIED = "gguf-q8 or gguf-rope or gguf-merges or gguf-tensor or gguf-tokenizer or (clean and gguf)"
+BROKEN, SOUND, GATES = "broken", "sound", "gates"
+# name -> (kind of run, colour scheme, width, selector of the part to show; None: what a first look shows)
+PICTURES: dict[str, tuple[str, str, int, str | None]] = {
+    "report-certified": (SOUND, "light", 960, "#verdict"),
+    "report-light": (BROKEN, "light", 960, None),
+    "report-dark": (BROKEN, "dark", 960, None),
+    "report-narrow": (BROKEN, "light", 420, None),
+    "report-drift": (BROKEN, "light", 960, "#drift"),
+    "report-tokens": (BROKEN, "light", 960, "#tokens"),
+    "report-divergence": (BROKEN, "light", 960, "#divergence"),
+    "report-speed": (BROKEN, "light", 960, "#speed"),
+    "report-evidence": (BROKEN, "light", 960, "#evidence"),
+    "report-kills": (GATES, "light", 960, "#kills"),
 }
 
 
@@ -70,8 +76,39 @@ def broken_run(folder: Path) -> Path:
     return folder / "evidence" / "latest"
 
 
-def take(report: Path, folder: Path) -> list[Path]:
-    """Take all PICTURES of a report.html; RuntimeError when one is larger than LARGEST_PICTURE."""
+def packaged_run(folder: Path, *options: str) -> Path:
+    """Run the demo's playbook with OPTIONS in an empty folder; the folder of the run."""
+    folder.mkdir()
+    (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
+    arguments = [sys.executable, "-m", "pytest", "-q", "--playbook", "tiny-qwen2-mvp", *options]
+    subprocess.run(arguments, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    return folder / "evidence" / "latest"
+
+
+def report_with_kills(run: Path, tried: Path, folder: Path) -> Path:
+    """A copy of a RUN with the kill matrix of the run TRIED beside its evidence, and its report made again."""
+    shutil.copytree(run, folder)
+    shutil.copyfile(tried / "kill_matrix.json", folder / "kill_matrix.json")
+    report = [sys.executable, "-m", "pytest_aprqa.cli.main", "report", str(folder), "--formats", "html"]
+    subprocess.run(report, check=True, stdout=subprocess.DEVNULL)
+    return folder
+
+
+def made_runs(kinds: Iterable[str], named: dict[str, Path], folder: Path) -> dict[str, Path]:
+    """The folders of all KINDS of runs: those NAMED, the others made below FOLDER."""
+    runs = dict(named)
+    if BROKEN in kinds and BROKEN not in runs:
+        runs[BROKEN] = broken_run(folder)
+    if SOUND not in runs and {SOUND, GATES} & set(kinds):
+        runs[SOUND] = packaged_run(folder / SOUND)
+    if GATES in kinds:
+        tried = named.get(GATES) or packaged_run(folder / GATES, "--falsify", "-k", TRIED)
+        runs[GATES] = report_with_kills(runs[SOUND], tried, folder / "kills")
+    return {kind: runs[kind] for kind in kinds}
+
+
+def take(runs: dict[str, Path], folder: Path) -> list[Path]:
+    """Take the PICTURES of the reports of RUNS, by kind; RuntimeError when one is larger than LARGEST_PICTURE."""
     from playwright.sync_api import sync_playwright
 
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
@@ -79,21 +116,14 @@ def take(report: Path, folder: Path) -> list[Path]:
     taken = []
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        for name, (scheme, width, selector) in PICTURES.items():
+        for name, (kind, scheme, width, selector) in PICTURES.items():
+            if kind not in runs:
+                continue
             options: Any = {"color_scheme": scheme, "viewport": {"width": width, "height": HEIGHT}}
             page = browser.new_page(**options)
-            page.goto(report.resolve().as_uri())
+            page.goto((runs[kind] / "report.html").resolve().as_uri())
             path = folder / f"{name}.png"
-            if selector == "#evidence":
-                page.select_option("#by-outcome", "Falsified")
-                page.locator("#entries tbody button").first.click()
-                page.locator("#evidence").scroll_into_view_if_needed()
-                page.evaluate("document.getElementById('evidence').scrollIntoView()")
-                page.screenshot(path=path)
-            elif selector:
-                page.locator(selector).screenshot(path=path)
-            else:
-                page.screenshot(path=path)
+            photograph(page, selector, path)
             page.close()
             taken.append(path)
         browser.close()
@@ -103,15 +133,36 @@ def take(report: Path, folder: Path) -> list[Path]:
     return taken
 
 
+def photograph(page: Any, selector: str | None, path: Path) -> None:
+    """Write the picture of a part of the page; without SELECTOR of what a first look shows."""
+    if selector == "#evidence":
+        page.select_option("#by-outcome", "Falsified")
+        page.locator("#entries tbody button").first.click()
+        page.evaluate("document.getElementById('evidence').scrollIntoView()")
+    if selector in (None, "#evidence"):
+        page.screenshot(path=path)
+        return
+    if selector == "#kills":  # the picture; the table below it has the same in words
+        page.evaluate("document.querySelector('#kills details').open = false")
+    page.locator(selector).screenshot(path=path)
+
+
 def main() -> int:
-    """Make the run unless one is named, take the pictures, say where they are."""
+    """Make the runs that are not named, take the pictures, say where they are."""
+    kinds = (BROKEN, SOUND, GATES)
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--run", type=Path, help="folder of a run; default: make the run with the defects")
+    parser.add_argument(
+        "--run", action="append", default=[], metavar="KIND=FOLDER", help=f"a finished run; kinds: {', '.join(kinds)}"
+    )
     parser.add_argument("-o", "--output", type=Path, default=IMAGES, help="where the pictures go")
+    parser.add_argument("--only", choices=kinds, help="take the pictures of this kind of run only")
     chosen = parser.parse_args()
+    named = {kind: Path(folder) for kind, _, folder in (text.partition("=") for text in chosen.run)}
+    if unknown := sorted(set(named) - set(kinds)):
+        parser.error(f"--run {unknown[0]}: the kinds are {', '.join(kinds)}")
     with tempfile.TemporaryDirectory() as name:
-        run = chosen.run or broken_run(Path(name))
-        for path in take(run / "report.html", chosen.output):
+        wanted = [chosen.only] if chosen.only else kinds
+        for path in take(made_runs(wanted, named, Path(name)), chosen.output):
             print(path)
     return 0
 

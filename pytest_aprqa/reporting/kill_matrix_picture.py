@@ -9,7 +9,8 @@ from pytest_aprqa.reporting.hostile_text import clipped, for_xml, one_line
 from pytest_aprqa.reporting.kill_matrix import KILLED, NOT_APPLICABLE, column_of, refuting_gates
 
 ROW, COLUMN, MARGIN = 16, 20, 16
-CHARACTER = 6.3  # pixels of one character of the 11 pixel monospaced face
+CHARACTER = 6.7  # pixels of one character of the widest usual monospaced face (DejaVu) at 11 pixels
+HEAD = 48  # pixels of the two lines above the names of the gates
 LONGEST_TITLE = 300
 STYLE = """
 :root { color-scheme: light dark; }
@@ -35,7 +36,7 @@ def picture(document: dict[str, Any], *, styled: bool = True) -> str:
     defects = [one for one in document["defects"] if one["verdict"] != NOT_APPLICABLE]
     gates = [row["gate"] for row in document["gates"] if row["kills"]]
     left = MARGIN + round(CHARACTER * max((len(str(one["name"])) for one in defects), default=10)) + 12
-    top = MARGIN + 40 + round(CHARACTER * max((len(gate) for gate in gates), default=10))
+    top = MARGIN + HEAD + round(CHARACTER * max((len(gate) for gate in gates), default=10))
     width = left + COLUMN * len(gates) + MARGIN + 24
     height = top + ROW * len(defects) + MARGIN + 8
     parts = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import xml.etree.ElementTree as ElementTree
 
 import pytest
@@ -155,6 +156,17 @@ def test_hostile_text_is_shown_and_never_markup(document, tmp_path):
     names = {path.name for path in write_kill_matrix(tmp_path, document)}
     assert names == {"kill_matrix.json", "kill_matrix.svg", "report.md", "report.html"}
     assert json.loads((tmp_path / "kill_matrix.json").read_text())["totals"] == document["totals"]
+
+
+def test_names_of_gates_end_below_the_two_lines_above_them(document):
+    """A turned name begins at its y and goes up by its length, 6.62 pixels a character in DejaVu Sans Mono."""
+    root = ElementTree.fromstring(picture(document))
+    lines = [float(text.get("y")) for text in root.findall(f"{SVG}text")[:2]]
+    turned = root.findall(f"{SVG}g")
+    assert turned
+    for group in turned:
+        start = float(re.search(r"translate\([\d.]+ ([\d.]+)\)", group.get("transform"))[1])
+        assert start - 6.62 * len("".join(group.itertext())) > max(lines) + 2
 
 
 def test_an_empty_matrix_has_a_picture():

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_aprqa.evidence.collection_record import NOT_TRIED as NOT_TRIED_REASON
 from pytest_aprqa.marks import DEPTHS
 
 if TYPE_CHECKING:
@@ -55,7 +56,10 @@ class Finding:
 
 @dataclass(slots=True)
 class CheckResult:
-    """`tried`: {artifact, gate, depth, what, outcome}; `not_tried`: {artifact, gate, depth, what, reason}."""
+    """`tried`: {artifact, gate, depth, what, outcome}; `not_tried`: {artifact, gate, depth, what, reason}.
+
+    `could_not` in a row of `not_tried`: the check was to look and could not, so that its depth counts as not tried.
+    """
 
     against: str
     depth: str
@@ -74,11 +78,22 @@ class CheckResult:
         return f"{FORMAT_NAMES[kind]} named {suffix}"
 
     def verdict_of(self, artifact: str) -> str:
-        """The verdict on one artifact."""
+        """The verdict on one artifact; not refuted only if the asked depth was tried and no check of it broke."""
         if any(finding.artifact == artifact for finding in self.findings):
             return REFUTED
-        tried = any(entry["artifact"] == artifact for entry in self.tried)
-        return NOT_REFUTED if tried else NOT_TRIED
+        reached = any(row["artifact"] == artifact and row["depth"] == self.depth for row in self.tried)
+        broken = any(row["artifact"] == artifact and row.get("could_not") for row in self.not_tried)
+        return NOT_REFUTED if reached and not broken else NOT_TRIED
+
+    def tried_up_to(self, artifact: str) -> str | None:
+        """The deepest depth of which something was tried, and no check up to it broke; None: not even the first."""
+        reached = None
+        for depth in DEPTHS:
+            if any(_is_at(row, artifact, depth) and row.get("could_not") for row in self.not_tried):
+                return reached
+            if any(_is_at(row, artifact, depth) for row in self.tried):
+                reached = depth
+        return reached
 
     @property
     def verdict(self) -> str:
@@ -98,7 +113,12 @@ class CheckResult:
             "against": self.against,
             "depth": self.depth,
             "artifacts": [
-                {"path": path, "verdict": self.verdict_of(path), "format": self.formats.get(path)}
+                {
+                    "path": path,
+                    "verdict": self.verdict_of(path),
+                    "format": self.formats.get(path),
+                    "tried_up_to": self.tried_up_to(path),
+                }
                 for path in self.artifacts
             ],
             "findings": [asdict(finding) for finding in self.findings],
@@ -310,7 +330,8 @@ def _file(entries: Iterable[Evidence], owner: Mapping[str, str], result: CheckRe
         }
         if entry.outcome.value == "Skipped" or "unexpected" in entry.metadata:
             # An exception that nobody foresaw says something about this program, not about the artifact.
-            result.not_tried.append(row | {"reason": entry.reason})
+            could_not = "unexpected" in entry.metadata or entry.reason.startswith(NOT_TRIED_REASON)
+            result.not_tried.append(row | {"reason": entry.reason} | ({"could_not": True} if could_not else {}))
             continue
         result.tried.append(row | {"outcome": entry.outcome.value, "observed": _numbers(entry)})
         if entry.outcome.failed:
@@ -319,6 +340,10 @@ def _file(entries: Iterable[Evidence], owner: Mapping[str, str], result: CheckRe
         for artifact in owner.values():
             row = {"artifact": artifact, "gate": "", "depth": depth, "what": f"comparison of {depth}"}
             result.not_tried.append(row | {"reason": f"not asked for: --depth {result.depth}"})
+
+
+def _is_at(row: Mapping[str, Any], artifact: str, depth: str) -> bool:
+    return bool(row["artifact"] == artifact and row["depth"] == depth)
 
 
 def _numbers(entry: Evidence) -> dict[str, Any]:

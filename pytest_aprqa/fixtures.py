@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_aprqa.collection import PlaybookFile
+from pytest_aprqa.evidence.collection_record import NOT_TRIED
 from pytest_aprqa.run_state import RUN_STATE, RunState
 from pytest_aprqa.target import Cell, Target
 
@@ -129,6 +130,8 @@ def engine(
     except (OSError, ValueError, RuntimeError) as error:
         if _is_of_an_unknown_family(model, target.format, error):
             pytest.skip(f"no engine here runs this family: {error}")
+        if _has_a_type_without_decoder(model, target.format, error):
+            pytest.skip(f"{NOT_TRIED}the engine has no decoder: {error}")
         if request.node.get_closest_marker("loads_engine"):
             raise
         # The failure itself is the evidence of the G1 item; everything behind it was not run, so it is not proven.
@@ -146,6 +149,19 @@ def _is_of_an_unknown_family(model: ModelUnderTest, format_name: str, error: Exc
         return model.opened(format_name).config.architecture == model.opened_source().config.architecture
     except (OSError, ValueError, RuntimeError):
         return False
+
+
+def _has_a_type_without_decoder(model: ModelUnderTest, format_name: str, error: Exception) -> bool:
+    """True when a comparison with `--against` ends at a tensor type that neither we nor the engine decode."""
+    from pytest_aprqa.formats.codecs import DECODABLE
+
+    if model.settings.against is None or "cannot decode" not in str(error):
+        return False
+    try:
+        entries = model.opened(format_name).file.entries.values()
+    except (OSError, ValueError, RuntimeError):
+        return False
+    return any(entry.dtype not in DECODABLE for entry in entries)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_aprqa.evidence.collection_record import CHECK, SKIPPED_BY
+from pytest_aprqa.evidence.collection_record import CHECK, NOT_TRIED, SKIPPED_BY
 from pytest_aprqa.marks import Claim, claim_of
 
 if TYPE_CHECKING:
@@ -137,12 +137,15 @@ def skip_reason(report: pytest.TestReport) -> str:
 
 
 def skipped_by_check(item: pytest.Item, report: pytest.TestReport) -> bool:
-    """Whether the skip was raised by the check or its fixtures; not by a mark, a hook of the user, or a halted run."""
+    """Whether the skip was raised by the check or its fixtures; not by a mark, a hook of the user, or a halted run.
+
+    Nor is it where the check could not look at what it is about: that is not proven, and a run with it incomplete.
+    """
     if getattr(report, "wasxfail", None) or not isinstance(report.longrepr, tuple):
         return False
     if any(True for name in ("skip", "skipif") for _ in item.iter_markers(name)):
         return False
-    if skip_reason(report).startswith(f"not run: {HALTED}"):
+    if skip_reason(report).startswith((f"not run: {HALTED}", NOT_TRIED)):
         return False
     raised_in = Path(report.longrepr[0]).absolute()
     own = getattr(getattr(getattr(item, "function", None), "__code__", None), "co_filename", "")

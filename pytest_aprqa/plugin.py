@@ -198,6 +198,24 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    """A check that met a type without decoder or limit says so: that is no finding about the artifact."""
+    try:
+        return (yield)
+    except ValueError as error:
+        from pytest_aprqa.collection import PlaybookFile
+
+        if pyfuncitem.getparent(PlaybookFile) is None:
+            raise
+        from pytest_aprqa.suite.untried import skip_untried, why_untried
+
+        why = why_untried(error)
+        if why is None:
+            raise
+        skip_untried({str(getattr(error, "where", "")) or "a tensor": why})
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:

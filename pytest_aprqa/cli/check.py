@@ -32,7 +32,8 @@ def command(ctx: click.Context, artifacts: tuple[Path, ...], against: Path, dept
 
     The comparisons of the suite run from the cheapest (names, shapes, types, declarations) over weights and tokens to
     logits and text; the first three need no engine. A file is judged as the type that it declares. Exit codes: 0
-    nothing refuted (it says what was tried), 1 refuted, 2 could not be tried.
+    nothing refuted down to the asked depth (it says what was tried), 1 refuted, 2 the asked depth, or a check on the
+    way, could not be tried (no engine, a type without decoder); it says up to which depth nothing was refuted.
     Example: aprqa check model.gguf --against ~/models/acme/Model-1B
     """
     from pytest_aprqa.artifact_check import CheckError, check
@@ -111,6 +112,10 @@ def _show(result: CheckResult) -> None:
                 _show_finding(finding, advise=number == 0)
             if len(mine) > _FINDINGS_SHOWN:
                 click.echo(f"  {gate}: {len(mine) - _FINDINGS_SHOWN} more findings; --json has all of them")
+        if verdict == NOT_TRIED and result.tried:
+            reached = result.tried_up_to(artifact)
+            far = f"tried up to {reached}, nothing refuted there" if reached else "nothing was tried"
+            click.echo(f"  {far}; asked for: {result.depth}")
         _show_tried(result, artifact)
 
 
@@ -134,6 +139,7 @@ def _value(value: object) -> str:
 
 def _show_tried(result: CheckResult, artifact: str) -> None:
     """One line a depth: the gates tried there, each with a mark; then what was not tried and why."""
+    from pytest_aprqa.evidence.collection_record import NOT_TRIED as NOT_TRIED_REASON
     from pytest_aprqa.reporting.hostile_text import for_terminal
 
     mine = [row for row in result.tried if row["artifact"] == artifact]
@@ -148,7 +154,7 @@ def _show_tried(result: CheckResult, artifact: str) -> None:
     reasons: dict[str, list[str]] = {}
     for row in result.not_tried:
         if row["artifact"] == artifact:
-            reasons.setdefault(row["reason"], []).append(row["gate"] or row["depth"])
+            reasons.setdefault(row["reason"].removeprefix(NOT_TRIED_REASON), []).append(row["gate"] or row["depth"])
     for reason, gates in reasons.items():
         what = ", ".join(gate for gate in gates if gate)
         click.echo(f"  not tried  {what}{': ' if what else ''}{for_terminal(reason)}")

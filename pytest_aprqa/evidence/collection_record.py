@@ -14,6 +14,8 @@ SHARD, SHARD_ITEMS = "shard", "shard_items"
 SPLIT, SPLIT_ITEMS = "split_sha256", "split_items"  # the items that were split: the collection, or a selection of it
 PLAYBOOK_DIGEST, SOURCE_DIGEST = "playbook_sha256", "source_sha256"
 PLUGIN_VERSION, LIMITS_VERSION = "plugin_version", "limits_version"
+# Beginning of the reason of a check that should have looked and could not: nothing is proven, so it counts as left out.
+NOT_TRIED = "not tried: "
 SKIPPED_BY = "skipped_by"  # CHECK: the check itself found nothing to look at; absent: whoever ran it left it out
 CHECK = "check"
 VERIFICATION = "verification"  # ticket, hypotheses or specification: the entry is no check of a playbook

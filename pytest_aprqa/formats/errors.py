@@ -70,6 +70,10 @@ class FormatError(LocatedError):
     """A file breaks its format."""
 
 
+class UndecodableType(FormatError):
+    """A tensor whose type has no decoder here: nothing is known about its values, neither good nor bad."""
+
+
 def _rebuild(kind: type[LocatedError], attributes: dict[str, Any]) -> LocatedError:
     error = kind.__new__(kind)
     error.__dict__.update(attributes)

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_aprqa.formats import codecs
-from pytest_aprqa.formats.errors import FormatError
+from pytest_aprqa.formats.errors import FormatError, UndecodableType
 from pytest_aprqa.formats.value_sums import ValueSums, sums_of
 
 _NATIVE = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I8": "<i1", "I16": "<i2", "I32": "<i4"}
@@ -148,7 +148,7 @@ class TensorFile(ABC):
     def read(self, name: str) -> NDArray[np.float32]:
         """Tensor NAME as a new float32 array of its shape (C64: [*shape, 2]), rows in the file's own order.
 
-        FormatError: unknown name, a type without decoder, or a tensor stored without bytes.
+        UndecodableType: a type without decoder. FormatError: unknown name, or a tensor stored without bytes.
         """
         entry, raw = self._decodable(name)
         values = codecs.decode(entry.dtype, raw, entry.shape)
@@ -198,7 +198,7 @@ class TensorFile(ABC):
             why = codecs.UNDEFINED.get(entry.dtype)
             problem = f"cannot decode {entry.dtype}" + (f": {why}" if why else "")
             advice = "use a file in F32, F16, BF16, Q8_0, MXFP4, IQ4_NL or a Q2_K to Q6_K type"
-            raise FormatError(self.file_of(name), where, problem, advice=advice)
+            raise UndecodableType(self.file_of(name), where, problem, advice=advice)
         expected = codecs.tensor_nbytes(entry.dtype, entry.shape)
         if entry.nbytes != expected:
             problem = f"holds {entry.nbytes} bytes, its type and shape need {expected}"

@@ -11,7 +11,11 @@ LIMITS_FILE = Path(__file__).with_name("limits.json")
 
 
 class LimitError(ValueError):
-    """No limit is known for a type."""
+    """No limit is known for a type, `dtype`."""
+
+    def __init__(self, dtype: str, text: str) -> None:
+        self.dtype = dtype
+        super().__init__(text)
 
 
 @cache
@@ -55,7 +59,8 @@ def limit_for(
     limits = limits_table()["limits"]
     if dtype not in limits:
         raise LimitError(
-            f"{LIMITS_FILE.name}: no NMSE limit for type {dtype}; known: {', '.join(limits)}; add one with its source"
+            dtype,
+            f"{LIMITS_FILE.name}: no NMSE limit for type {dtype}; known: {', '.join(limits)}; add one with its source",
         )
     entry = limits[dtype]
     few = entry.get("few_values")

@@ -50,6 +50,7 @@ def test_a_clean_file_is_not_refuted_at_any_depth(files, capsys):
     text = capsys.readouterr().out
     assert text.startswith("NOT REFUTED")
     assert "tried logits" in text
+    assert "tried text" in text
     assert "F-CONTRACT-I1-001" in text
     assert "not tried" not in text
 
@@ -234,7 +235,9 @@ def test_a_family_that_no_engine_knows_is_not_refuted_by_that(tmp_path):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"model_type": "nonesuch"}))
     result = check([folder], folder, "logits")
-    assert result.verdict == "not refuted", result.findings
+    assert result.findings == []
+    assert (result.verdict, result.exit_code) == ("not tried", 2), "nothing was tried at the asked depth"
+    assert result.tried_up_to(str(folder)) == "tokens"
     reasons = [row["reason"] for row in result.not_tried if row["gate"] == "G1-LOAD-001"]
     assert reasons
     assert reasons[0].startswith("no engine here runs this family")
@@ -247,3 +250,41 @@ def test_a_check_that_could_not_run_does_not_say_refuted(files, tmp_path, monkey
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
     assert call(["check", str(files["gguf"]), "--against", str(TINY_MODEL)]) == 2
     assert capsys.readouterr().err.startswith("error: not tried: ")
+
+
+_BREAKS = """
+import pytest
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem):
+    yield
+    if pyfuncitem.name.startswith("test_values_are_preserved"):
+        raise KeyError("nobody foresaw this")
+"""
+
+
+def test_a_check_that_broke_is_no_pass_and_no_refutation(files, tmp_path, monkeypatch, capsys):
+    (tmp_path / "breaking.py").write_text(_BREAKS)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTEST_PLUGINS", "breaking")
+    assert call(["check", str(files["gguf"]), "--against", str(TINY_MODEL), "--depth", "tokens"]) == 2
+    text = capsys.readouterr().out
+    assert text.startswith("NOT TRIED")
+    assert "tried up to structure, nothing refuted there; asked for: tokens" in text
+    assert "F-CONTRACT-I4-001: KeyError" in text
+
+
+def test_the_deepest_depth_that_was_tried_ends_before_a_check_that_could_not():
+    result = CheckResult("source", "tokens", artifacts=["a"])
+    assert result.tried_up_to("a") is None
+    result.tried += [{"artifact": "a", "depth": depth} for depth in ("structure", "weights")]
+    assert (result.tried_up_to("a"), result.verdict) == ("weights", "not tried"), "tokens were asked for"
+    result.tried.append({"artifact": "a", "depth": "tokens"})
+    assert (result.tried_up_to("a"), result.verdict) == ("tokens", "not refuted")
+    result.not_tried.append({"artifact": "a", "depth": "weights", "reason": "blocked"})
+    assert result.verdict == "not refuted", "what a check need not look at is no gap"
+    result.not_tried.append({"artifact": "a", "depth": "weights", "reason": "KeyError", "could_not": True})
+    assert (result.tried_up_to("a"), result.verdict) == ("structure", "not tried")
+    result.findings.append(Finding("a", "G", "cause", "where", 1, 0, "message"))
+    assert result.verdict == "refuted"

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from pytest_aprqa.formats.atomic_file import replaced_atomically
-from pytest_aprqa.formats.errors import FormatError, printable
+from pytest_aprqa.formats.errors import FormatError, UndecodableType, printable
+from pytest_aprqa.formats.gguf_writer import write_gguf
 from pytest_aprqa.formats.json_text import MAX_DEPTH, parse_json_object
+from pytest_aprqa.formats.opening import open_tensor_file
 from pytest_aprqa.lifecycle.errors import LifecycleError
 from pytest_aprqa.models.errors import ModelError, ModelNotFound
 
@@ -78,3 +80,16 @@ def test_located_errors_cross_process_borders(error):
 
 def test_terminal_codes_in_a_file_do_not_reach_the_terminal():
     assert "\x1b" not in str(ModelError("config.json", "model_type", "unknown", found="\x1b[2Jgone"))
+
+
+def test_a_type_without_decoder_is_told_from_a_file_that_breaks_its_format(tmp_path):
+    """One that crossed a process border too: nothing is known about such a tensor, neither good nor bad."""
+    write_gguf(tmp_path / "x.gguf", "llama", [], [("w", "IQ3_S", (1, 256), bytes(110))])
+    with open_tensor_file(tmp_path / "x.gguf") as file:
+        for read in (file.read, file.read_native, file.sums, lambda name: next(file.chunks(name))):
+            with pytest.raises(UndecodableType, match="cannot decode IQ3_S") as caught:
+                read("w")
+        with pytest.raises(FormatError) as absent:
+            file.read("v")
+    assert type(pickle.loads(pickle.dumps(caught.value))) is UndecodableType
+    assert not isinstance(absent.value, UndecodableType)

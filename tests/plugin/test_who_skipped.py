@@ -74,3 +74,43 @@ def test_what_a_halted_run_did_not_reach_was_left_out(project):
     assert later["outcome"] == "Skipped"
     assert "halted by failure policy" in later["reason"]
     assert "skipped_by" not in later["metadata"]
+
+
+UNDECODABLE = """
+import pytest
+from pytest_aprqa.formats.errors import FormatError, UndecodableType
+from pytest_aprqa.numerics.limits import limit_for
+
+@pytest.mark.gate("F-EDGE-901", severity="P0")
+@pytest.mark.parametrize("which", ["sound", "rare"])
+def test_mine_reads_two_files(playbook, which):
+    if which == "rare":
+        raise UndecodableType("a.gguf", "tensor 'w'", "cannot decode IQ3_S")
+
+@pytest.mark.gate("F-EDGE-902")
+def test_mine_asks_for_a_limit(playbook):
+    limit_for("IQ2_XXS")
+
+@pytest.mark.gate("F-EDGE-903")
+def test_mine_meets_a_broken_file(playbook):
+    raise FormatError("a.gguf", "tensor 'w'", "is not in the file")
+"""
+
+
+def test_a_check_that_could_not_decode_leaves_its_gate_unproven(project):
+    """It is skipped, but not as one that found nothing to look at: a run with it is never certified."""
+    project.write_playbook()
+    project.pytester.makepyfile(my_checks=UNDECODABLE)
+    project.run("--playbook", "small.playbook.yaml", "--aprqa-checks", "my_checks.py", "-k", "mine")
+    entries = {e["node_id"].split("::", 1)[1]: e for e in project.evidence()}
+    rare = next(e for name, e in entries.items() if "two_files" in name and e["outcome"] == "Skipped")
+    assert rare["reason"] == "not tried: cannot decode IQ3_S (1 tensor), the first is tensor 'w'"
+    assert "skipped_by" not in rare["metadata"]
+    limit = next(e for name, e in entries.items() if "asks_for_a_limit" in name)
+    assert (limit["outcome"], limit["reason"][:33]) == ("Skipped", "not tried: cannot decode IQ2_XXS ")
+    assert next(e for name, e in entries.items() if "broken_file" in name)["outcome"] == "Falsified"
+    score = project.score()
+    assert score["not_evaluated_gates"] == ["F-EDGE-901"], "P0, and one of its two files was not looked at"
+    assert score["left_out"] == 2
+    assert score["incomplete"]
+    assert score["status"] != "CERTIFIED"

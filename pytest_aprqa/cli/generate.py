@@ -23,11 +23,10 @@ _MODEL = re.compile(r"(?:[A-Za-z0-9_-]+/)?(?!\.+$)[A-Za-z0-9._-]+")
 @click.option(
     "--prompts",
     type=click.Choice(["both", "known", "drawn"]),
-    default="both",
-    show_default=True,
-    help="The 18 known prompts in turn; prompts drawn by Hypothesis (extra `invariants`); or the known ones first.",
+    help="The 18 known prompts in turn; prompts drawn by Hypothesis (extra `invariants`); or the known ones first. "
+    "Default: both, and known where Hypothesis is not installed.",
 )
-def command(model: str, count: int, form: str, as_json: bool, seed: int, prompts: str) -> None:
+def command(model: str, count: int, form: str, as_json: bool, seed: int, prompts: str | None) -> None:
     """Generate scenarios for MODEL (ORG/NAME): run, chat, serve x cpu, gpu x gguf, safetensors, apr x COUNT.
 
     The same seed gives the same scenarios. YAML is one document a scenario, JSON one array.
@@ -38,6 +37,7 @@ def command(model: str, count: int, form: str, as_json: bool, seed: int, prompts
 
     if not _MODEL.fullmatch(model):
         raise click.UsageError(f"{model!r} is not a model id, ORG/NAME")
+    prompts = prompts or _by_default(count)
     with bar("drawing prompts", count) as progress:
         chosen = prompts_of(count, seed, prompts, progress)
     written = 0
@@ -45,6 +45,23 @@ def command(model: str, count: int, form: str, as_json: bool, seed: int, prompts
         click.echo(piece)
         written += not piece.startswith(("[", "]"))
     click.echo(f"Generated {written} scenarios for {model}", err=True)
+
+
+def _by_default(count: int) -> str:
+    """`both`; without Hypothesis `known`, said on standard error where prompts would have been drawn."""
+    from importlib.util import find_spec
+
+    from pytest_aprqa.playbooks.scenario_generation import KNOWN
+
+    if find_spec("hypothesis") is not None:
+        return "both"
+    if count > len(KNOWN):
+        click.echo(
+            f"note: Hypothesis is not installed, so the {len(KNOWN)} known prompts are taken in turn; to draw others: "
+            "pip install 'pytest-aprqa[invariants]'",
+            err=True,
+        )
+    return "known"
 
 
 def _json(scenarios: Iterator[dict[str, Any]]) -> Iterator[str]:

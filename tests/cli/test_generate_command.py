@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 import yaml
@@ -28,6 +29,35 @@ def test_the_seed_decides(capsys):
     first = generated(capsys, "-c", "25", "--seed", "7").out
     assert generated(capsys, "-c", "25", "--seed", "7").out == first
     assert generated(capsys, "-c", "25", "--seed", "8").out != first
+
+
+@pytest.fixture
+def without_hypothesis(monkeypatch):
+    """Runs a command where `import hypothesis` fails; only meanwhile, because Hypothesis looks at each test itself."""
+
+    def run(*arguments):
+        with monkeypatch.context() as patched:
+            patched.setitem(sys.modules, "hypothesis", None)
+            return call(["generate", "Qwen/Q-1B", "--json", *arguments])
+
+    return run
+
+
+@pytest.mark.parametrize(("count", "notes"), [(18, 0), (19, 1)])  # there are 18 known prompts
+def test_without_hypothesis_the_known_prompts_are_taken_and_that_is_said(capsys, without_hypothesis, count, notes):
+    assert without_hypothesis("-c", str(count)) == 0
+    asked = capsys.readouterr()
+    assert asked.err.count("note: Hypothesis is not installed") == notes
+    assert asked.err.count("\n") == notes + 1
+    assert json.loads(asked.out) == json.loads(generated(capsys, "-c", str(count), "--json", "--prompts", "known").out)
+
+
+@pytest.mark.parametrize("prompts", ["both", "drawn"])
+def test_asked_for_by_name_drawn_prompts_are_an_error_without_hypothesis(capsys, without_hypothesis, prompts):
+    assert without_hypothesis("-c", "19", "--prompts", prompts) == 1
+    shown = capsys.readouterr()
+    assert "is not installed" in shown.err
+    assert (shown.out, shown.err.count("\n")) == ("", 1)
 
 
 @pytest.mark.parametrize(

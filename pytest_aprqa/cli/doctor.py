@@ -26,6 +26,8 @@ EXTRAS = (
     ("xdist", "pytest-xdist", "runs with -n"),
     ("llama_cpp", "llama-cpp-python", "llama.cpp as an engine for GGUF"),
     ("pynvml", "nvidia-ml-py", "facts of the GPU"),
+    ("hypothesis", "hypothesis", "draws prompts and falsifies invariants"),
+    ("model_signing", "model-signing", "signs certificates"),
 )
 
 
@@ -108,15 +110,40 @@ def _gpu() -> Iterator[Finding]:
     from pytest_aprqa.engines.selection import gpu_problem
 
     problem = gpu_problem()
-    yield Finding(NOTE, "gpu", f"{problem}: gpu cells are skipped") if problem else Finding(GOOD, "gpu", "is visible")
+    if problem:
+        yield Finding(NOTE, "gpu", f"not found: {problem}: gpu cells are skipped")
+    else:
+        yield Finding(GOOD, "gpu", _gpu_names() or "is visible; its name is not found, which takes nvidia-ml-py")
+
+
+def _gpu_names() -> str:
+    """Names of the devices that the driver sees, as `2 x NVIDIA H200`; empty where they cannot be asked."""
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        try:
+            devices = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+            names = [str(pynvml.nvmlDeviceGetName(device)) for device in devices]
+        finally:
+            pynvml.nvmlShutdown()
+    except Exception:  # a driver without a name is still a driver; pynvml raises its own hierarchy
+        return ""
+    return ", ".join(f"{names.count(name)} x {name}" for name in dict.fromkeys(names))
 
 
 def _apr() -> Iterator[Finding]:
-    path = shutil.which("apr")
-    if path is None:
-        yield Finding(NOTE, "apr", "is not on PATH: APR files are run on torch", "name it with --apr-binary")
-    else:
-        yield Finding(GOOD, "apr", path)
+    from pytest_aprqa.engines.apr_program import find_program, probe
+    from pytest_aprqa.engines.errors import EngineUnavailable
+
+    if shutil.which("apr") is None:
+        yield Finding(NOTE, "apr", "not found on PATH: APR files are run on torch", "name it with --apr-binary")
+        return
+    path = find_program("apr")
+    try:
+        yield Finding(GOOD, "apr", f"{probe(path).version}, {path}")
+    except (EngineUnavailable, OSError) as error:
+        yield Finding(NOTE, "apr", f"{path}: version not found: {error}")
 
 
 def _memory() -> Iterator[Finding]:
@@ -131,6 +158,7 @@ def _memory() -> Iterator[Finding]:
 
 def _cache() -> Iterator[Finding]:
     from pytest_aprqa.lifecycle.cache import cache_folder
+    from pytest_aprqa.models.location import hub_cache
 
     folder = Path(cache_folder())
     place = next(path for path in (folder, *folder.parents) if path.exists())
@@ -141,5 +169,8 @@ def _cache() -> Iterator[Finding]:
         yield Finding(NOTE, "work cache", f"{folder}: only {free / 2**30:.1f} GiB free", "set APRQA_CACHE")
     else:
         yield Finding(GOOD, "work cache", f"{folder}: {free / 2**30:.1f} GiB free")
-    hub = os.environ.get("HF_HUB_CACHE") or os.environ.get("HF_HOME") or "~/.cache/huggingface"
-    yield Finding(GOOD if Path(hub).expanduser().is_dir() else NOTE, "hub cache", str(Path(hub).expanduser()))
+    hub = hub_cache(os.environ)
+    if hub.is_dir():
+        yield Finding(GOOD, "hub cache", str(hub))
+    else:
+        yield Finding(NOTE, "hub cache", f"not found: {hub}", "set HF_HOME, or name models with --model-path")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+import types
 
 import pytest
 
@@ -40,6 +42,62 @@ def test_little_room_for_derived_files_is_said(monkeypatch, tmp_path, free, leve
     monkeypatch.setenv("APRQA_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: type("Usage", (), {"free": free}))
     assert next(doctor._cache()).level == level
+
+
+@pytest.mark.parametrize(
+    ("variables", "place"),
+    [
+        ({"HUGGINGFACE_HUB_CACHE": "a", "HF_HOME": "b"}, "a"),
+        ({"HF_HUB_CACHE": "a", "HF_HOME": "b"}, "a"),
+        ({"HF_HOME": "b"}, "b/hub"),
+    ],
+)
+@pytest.mark.parametrize(("there", "level"), [(True, "ok"), (False, "note")])
+def test_the_hub_cache_is_where_models_are_looked_for(monkeypatch, tmp_path, variables, place, there, level):
+    for name in ("HUGGINGFACE_HUB_CACHE", "HF_HUB_CACHE", "HF_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / variables[name]) if name in variables else "")
+    if there:
+        (tmp_path / place).mkdir(parents=True)
+    found = list(doctor._cache())[-1]
+    assert (found.subject, found.level) == ("hub cache", level)
+    assert found.found == ("" if there else "not found: ") + str(tmp_path / place)
+
+
+@pytest.mark.parametrize(
+    ("script", "level", "words"),
+    [
+        (None, "note", "not found on PATH"),
+        ("echo 'apr 0.2.3 (abc1234)'", "ok", "0.2.3, "),
+        ("echo something", "note", "version not found"),
+    ],
+)
+def test_the_apr_program_is_named_with_its_version(monkeypatch, tmp_path, script, level, words):
+    if script is not None:
+        program = tmp_path / "apr"
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (found,) = doctor._apr()
+    assert (found.level, words in found.found) == (level, True)
+
+
+def test_gpus_are_counted_by_name_and_a_missing_one_is_not_found(monkeypatch):
+    driver = types.SimpleNamespace(
+        nvmlInit=lambda: None,
+        nvmlShutdown=lambda: None,
+        nvmlDeviceGetCount=lambda: 3,
+        nvmlDeviceGetHandleByIndex=lambda index: index,
+        nvmlDeviceGetName=lambda device: ("H200", "L4", "H200")[device],
+    )
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setitem(sys.modules, "pynvml", driver)
+    assert [(one.level, one.found) for one in doctor._gpu()] == [("ok", "2 x H200, 1 x L4")]
+    driver.nvmlDeviceGetCount = lambda: 0
+    assert [(one.level, one.found[:9]) for one in doctor._gpu()] == [("note", "not found")]
+
+
+def test_the_extras_for_drawing_and_signing_are_among_the_findings():
+    assert {"hypothesis", "model-signing"} <= {one.subject for one in doctor._extras()}
 
 
 @pytest.mark.parametrize("size", ["tiny", "small", "medium", "large", "xlarge", "huge"])

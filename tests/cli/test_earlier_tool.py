@@ -130,3 +130,19 @@ def test_what_generate_prints_is_data(capsys):
     scenarios = json.loads(shown.out)
     assert len(scenarios) == 54  # three for each of 3 modalities, 2 backends and 3 formats
     assert "Generated 54 scenarios for a/b" in shown.err
+
+
+@pytest.mark.parametrize(
+    "arguments", [["none"], ["tiny-qwen2-mvp", "--tier", "none"], ["p", "--failure-policy", "none"]]
+)
+def test_what_run_cannot_take_is_pytests_code_for_wrong_use(tmp_path, monkeypatch, capfd, arguments):
+    monkeypatch.chdir(tmp_path)
+    assert call(["run", *arguments]) == 4
+    (row,) = [cells for cells in rows("Exit codes") if cells[0].startswith("wrong use of `run`")]
+    assert row[-1] == "4"
+
+
+def test_lines_and_files_that_are_not_made_are_on_the_page():
+    lines = PAGE.split("## Lines")[1]
+    for name in ("[ENVIRONMENT]", "[FAIL-FAST]", "check.json", "tensors.json", "trace.json", "`certify`"):
+        assert name in lines

@@ -20,6 +20,7 @@ from tests.reporting.attempt_factory import attempt, scored, small_run
 SCORING = {
     "score": ["score", "run"],
     "report": ["report", "run", "--output", "reports"],
+    "export-csv": ["export-csv", "--evidence-dir", "run", "--output", "models.csv"],
     "export-evidence": ["export-evidence", "run", "--output-dir", "published"],
 }
 SHOWN = [

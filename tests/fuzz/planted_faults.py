@@ -69,7 +69,7 @@ FAULTS: dict[str, Callable[[Path], None]] = {
     "believes-a-count": believes_a_count,
     "counts-for-ever": counts_for_ever,
     "stuck-in-c": stuck_in_c,
-    "60-mib": wants(60 * MIB),
+    "48-mib": wants(48 * MIB),
     "70-mib": wants(70 * MIB),
 }
 

@@ -138,8 +138,9 @@ def _print(content: dict[str, Any], checks: list[Check], refuted: int) -> None:
     for check in checks:
         click.secho(f"{check.state:<12}", fg=COLOURS[check.state], nl=False)
         click.echo(f"{for_terminal(check.name)}: {for_terminal(check.detail)}")
-    if left_out := [check.name for check in checks if check.state == "not checked"]:
-        named = (f"{name} (ask with --replay N)" if name == "replay" else name for name in left_out)
+    if left_out := [check for check in checks if check.state == "not checked"]:
+        hint = "ask with --replay N"
+        named = (f"{check.name} ({hint})" if check.detail.endswith(hint) else check.name for check in left_out)
         click.secho(f"not checked: {for_terminal(', '.join(named))}", fg="yellow")
     verdict = f"{content['status']}, {content['mqs_score']}/1000, {content['grade']} of {content['model_id']}"
     if refuted:

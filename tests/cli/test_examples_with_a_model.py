@@ -18,7 +18,10 @@ from tests.cli.test_merge_command import CHECKS, write_shard
 from tests.plugin.conftest import TINY_MODEL
 from tests.reporting.attempt_factory import attempt, scored
 
-RUN_HERE = ("baseline", "check", "defects apply", "derive", "inspect", "merge", "parity", "validate-contract")
+RUN_HERE = (
+    "baseline", "check", "defects apply", "derive", "diagnose-conversion", "inspect", "merge", "parity",
+    "validate-contract",
+)  # fmt: skip
 SPEEDS = [{"name": "speed_samples", "value": [10.0, 11.0, 12.0]}, {"name": "machine", "value": "this one"}]
 
 
@@ -49,3 +52,15 @@ def test_an_example_does_what_it_says_with_a_model(name, example, place, monkeyp
     assert shown.out
     if "--json" in example:
         json.loads(shown.out)
+
+
+def test_the_example_of_verify_runs_scenarios_of_a_certificate_again(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    few = ["-k", "garbage and safetensors-cpu-run", "--evidence-dir", "evidence/latest", "-p", "no:cacheprovider"]
+    assert call(["run", "tiny-qwen2-mvp", *few]) == 0
+    (example,) = examples_of(COMMANDS["verify"])
+    capfd.readouterr()
+    assert call(shlex.split(example)[1:]) == 0
+    shown = capfd.readouterr().out
+    assert shown.count("Corroborated again") == 3
+    assert "VERIFIED: " in shown

@@ -21,8 +21,8 @@ from tests.reporting.attempt_factory import attempt, scored, small_run
 
 ROOT = Path(__file__).resolve().parents[2]
 NO_RESULTS = {"completion"}  # prints a script
-# Examples of these need the weights of a model: `test_examples_with_a_model.py` runs those that neither need the `apr`
-# program nor a finished certification; other tests run the rest.
+# Examples of these need the weights of a model: `test_examples_with_a_model.py` runs those that do not need
+# the `apr` program or another engine; `tests/real_apr` that of `tools`, test_engines_command.py runs `engines`.
 NEED_A_MODEL = {
     "check", "defects apply", "derive", "diagnose-conversion", "engines", "inspect", "parity", "tools",
     "validate-contract", "verify", "merge", "baseline",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,8 @@ def test_property_holds(
     from pytest_aprqa.playbooks.errors import PlaybookError
     from pytest_aprqa.playbooks.property_tests import oracle_of, strategy_of
 
+    if importlib.util.find_spec("hypothesis") is None:
+        pytest.skip("property_tests needs Hypothesis: pip install 'pytest-aprqa[invariants]'")
     try:
         oracle, prompts = oracle_of(property_test.oracle), strategy_of(property_test.generator)
     except PlaybookError as error:

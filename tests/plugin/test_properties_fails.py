@@ -15,11 +15,15 @@ REPEATS = {"name": "repeats", "generator": "qa_prompt()", "oracle": "run(seed) =
 
 @pytest.fixture
 def run(project):
-    def run(properties, fault="no_fault"):
+    def run(properties, fault="no_fault", hidden=""):
         project.pytester.makeconftest(f"""
+            import importlib.util
+
             import pytest_aprqa.engines.selection as selection
 
             selection.engine_for = lambda *arguments, **options: "pytest_aprqa.misbehaving_engine:{fault}"
+            find_spec = importlib.util.find_spec
+            importlib.util.find_spec = lambda name, *rest: None if name == {hidden!r} else find_spec(name, *rest)
         """)
         path = project.write_playbook(property_tests=properties)
         project.run(f"--playbook={path}", "--tb=short", "-q", "-k", "property_holds or configured_block")
@@ -61,3 +65,9 @@ def test_the_short_form_asks_any_prompt_as_often_as_it_says(run):
     (entry,) = run({"enabled": True, "cases": 6, "max_shrink_iters": 2}).values()
     observed = {one["name"]: one["value"] for one in entry["observed"]}
     assert 1 <= observed["prompts"] <= 6 + 3
+
+
+def test_without_hypothesis_nothing_is_proven_and_nothing_breaks(run):
+    (entry,) = run([SUMS], hidden="hypothesis").values()
+    assert entry["outcome"] == "Skipped"
+    assert "needs Hypothesis: pip install 'pytest-aprqa[invariants]'" in entry["reason"]

@@ -70,7 +70,7 @@ def configured_blocks(document: Document) -> dict[str, Any]:
     if isinstance(properties, list) and properties:
         blocks["property_tests"] = [{"count": 100} | entry for entry in properties]
     elif isinstance(properties, dict) and properties.get("enabled"):
-        blocks["property_tests"] = {"cases": 1000, "max_shrink_iters": 1000} | properties
+        blocks["property_tests"] = {"cases": 100, "max_shrink_iters": 1000} | properties
     for name, block in data.get("differential_tests", {}).items():
         if name in DIFFERENTIAL_DEFAULTS and block.get("enabled"):
             blocks[f"differential_tests.{name}"] = _completed(DIFFERENTIAL_DEFAULTS[name] | {"gates": []}, block)

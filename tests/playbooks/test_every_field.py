@@ -150,7 +150,7 @@ FIELDS: dict[str, tuple[dict[str, Any], Any]] = {
         oracle("composite", oracles=[{"type": "response", "config": {}}]),
     ),
     "failure_policy": ({"failure_policy": "fail_fast"}, lambda p: p.failure_policy is FailurePolicy.FAIL_FAST),
-    "property_tests.enabled": ({"property_tests": {"enabled": True}}, block("property_tests", cases=1000)),
+    "property_tests.enabled": ({"property_tests": {"enabled": True}}, block("property_tests", cases=100)),
     "property_tests.cases": ({"property_tests": {"enabled": True, "cases": 5}}, block("property_tests", cases=5)),
     "property_tests.max_shrink_iters": (
         {"property_tests": {"enabled": True, "max_shrink_iters": 5}},

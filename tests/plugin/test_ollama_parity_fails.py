@@ -22,7 +22,12 @@ ANSWER = "4 is the answer to that question, I am sure."
 class Ollama(BaseHTTPRequestHandler):
     def do_GET(self):
         self.reply(
-            {"models": [{"name": n, "details": {"quantization_level": self.server.level}} for n in self.server.models]}
+            {
+                "models": [
+                    {"name": n, "model": n, "details": {"quantization_level": self.server.level}}
+                    for n in self.server.models
+                ]
+            }
             if self.server.fault != "no-tags"
             else {"oops": []}
         )
@@ -47,7 +52,9 @@ class Ollama(BaseHTTPRequestHandler):
         text = texts.get(self.server.fault, ANSWER)
         seconds = 1e-6 if self.server.fault == "much-faster" else 30.0
         spent = int(seconds * 1e9)
-        self.reply({"response": text, "eval_count": 22, "eval_duration": spent, "total_duration": spent})
+        loading = int(600e9) if self.server.fault == "much-faster" else 0  # seconds that are not the answer's
+        times = {"eval_count": 22, "eval_duration": spent, "load_duration": loading, "total_duration": loading + spent}
+        self.reply({"model": body["model"], "response": text, "done": True, "done_reason": "stop"} | times)
 
     def pull(self, model):
         """As a server of Ollama answers with `"stream": false`: recorded words of its errors."""
@@ -159,6 +166,12 @@ def test_without_a_server_and_without_the_model_the_skips_say_what_to_do(run, pr
     monkeypatch.setenv("OLLAMA_HOST", f"127.0.0.1:{port}")
     assert run() == {}
     assert all(f"no ollama server at http://127.0.0.1:{port}" in e["reason"] for e in project.evidence())
+
+
+def test_a_tag_that_is_not_named_is_the_latest(run, project, ollama):
+    assert run("tiny") == {}
+    assert {e["outcome"] for e in project.evidence()} == {"Corroborated"}
+    assert ollama.pulled == []
 
 
 def test_a_model_that_is_not_there_is_pulled_before_it_is_asked(run, project, ollama):

@@ -99,6 +99,7 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Entry point of the program. Never returns; bad input is one line on standard error, not a traceback."""
     signal.signal(signal.SIGTERM, _terminated)
+    _open_closed_streams()
     sys.exit(call(sys.argv[1:] if arguments is None else arguments))
 
 
@@ -130,6 +131,15 @@ def call(arguments: Sequence[str]) -> int:
             raise
         return _fail(str(error), FAILED)
     return code if isinstance(code, int) else 0
+
+
+def _open_closed_streams() -> None:
+    """Where the shell closed a stream (`aprqa ... >&-`) the next file that is opened would take its place."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            mode = "w" if number else "r"
+            if os.open(os.devnull, os.O_RDWR) == number:  # the lowest number that is free
+                setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
 
 
 def _fail(message: str, code: int) -> int:

@@ -1,3 +1,4 @@
+import shlex
 import subprocess
 import sys
 
@@ -97,6 +98,22 @@ def test_a_terminated_command_exits_with_143(tmp_path):
         "main.call = lambda _: os.kill(os.getpid(), signal.SIGTERM); main.main([])"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 143
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(("arguments", "code"), [("list", 0), ("score nothing-here", 2)])
+def test_closed_streams_change_no_exit_code(arguments, code, closed, tmp_path):
+    program = f"{shlex.quote(sys.executable)} -m pytest_aprqa.cli.main {arguments}"
+    done = subprocess.run(["sh", "-c", f"{program} {closed}"], capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_has_gone_is_no_error():
+    program = [sys.executable, "-m", "pytest_aprqa.cli.main", "defects", "list"]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait()) == (b"", 1)
 
 
 @pytest.mark.parametrize("arguments", [["--version"], ["score"], ["tools", "--help"], ["list", "--size", "tiny"]])

@@ -92,6 +92,7 @@ _ROPE = _prompts(
     ("What is the sum of the numbers from 1 to 20?", "210"),
     ("What is the tenth Fibonacci number?", "55"),
 )
+LONG_CONTEXT_PROMPTS = frozenset(prompt.text for prompt in _ROPE)
 _BIAS = _prompts(
     "bias_precision", "arithmetic", 32, "What is 0.1 + 0.2?", "What is 999 + 1?", "What is 1000000 - 999999?"
 )

@@ -10,7 +10,7 @@ from pytest_aprqa.models.family_table import FAMILY_TABLE, SIZES
 from pytest_aprqa.playbooks.blocks import configured_blocks, profile_with_defaults
 from pytest_aprqa.playbooks.document import Document, load_yaml
 from pytest_aprqa.playbooks.errors import one_line
-from pytest_aprqa.playbooks.kernel_profiles import LONG_FROM, kernel_profile
+from pytest_aprqa.playbooks.kernel_profiles import LONG_CONTEXT_PROMPTS, kernel_profile
 from pytest_aprqa.playbooks.oracle_settings import configured_oracles
 from pytest_aprqa.playbooks.playbook import (
     BACKENDS,
@@ -245,11 +245,11 @@ def _warn_of_family(data: dict[str, Any], warn: Callable[[tuple[str | int, ...],
     others = sorted(set(profile.get("kernel_ops", usual.operations)) ^ set(usual.operations))
     if others:
         warn(("kernel_profile", "kernel_ops"), f"are not those of {known.name}: {', '.join(others)}", "correct them")
-    # A family whose smaller models have short contexts has profiles of both kinds.
-    one_kind = len({positions > LONG_FROM for positions in known.positions}) == 1
-    if one_kind and profile.get("long_context", usual.long_context) is not usual.long_context:
-        said = str(usual.long_context).lower()
-        warn(("kernel_profile", "long_context"), f"is {said} for {known.name}", "correct it")
+    # Whether a model's context is long is its own: a family has models of both kinds.
+    prompts = LONG_CONTEXT_PROMPTS & {str(prompt) for prompt in data["test_matrix"].get("prompts", ())}
+    if prompts and profile.get("long_context") is False:
+        problem = f"is false, but {len(prompts)} of test_matrix.prompts are for a long context"
+        warn(("kernel_profile", "long_context"), problem, "correct it, or take them out")
 
 
 def _inconsistencies(document: Document, matrix: MatrixSection) -> list[str]:

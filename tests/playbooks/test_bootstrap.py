@@ -87,6 +87,15 @@ def test_every_known_family_gets_one(tmp_path, family):
     assert loaded(tmp_path, "quick", shape_from_table(family, size), size, family).warnings == ()
 
 
+@pytest.mark.parametrize(("positions", "long_context"), [(2048, False), (4096, False), (4097, True), (32768, True)])
+def test_a_model_of_a_short_context_says_so_without_a_warning(tmp_path, positions, long_context):
+    """Whether the context is long is the model's own: qwen2, whose models have long ones, may have another."""
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG | {"max_position_embeddings": positions}))
+    playbook = loaded(tmp_path, "mvp", shape_from_config(tmp_path / "config.json", "qwen2", "1.5b"))
+    assert load_yaml(playbook.path).data["kernel_profile"]["long_context"] is long_context
+    assert playbook.warnings == ()
+
+
 def test_a_contract_gives_dimensions_and_constraints(tmp_path):
     (tmp_path / "qwen2.yaml").write_text(CONTRACT)
     shape = shape_from_contract(tmp_path, "qwen2", "1.5b")

@@ -249,7 +249,10 @@ FIELDS: dict[str, tuple[dict[str, Any], Any]] = {
     "kernel_profile.family": warned("kernel_profile.family", "no-such-family"),
     "kernel_profile.kernel_ops": warned("kernel_profile.kernel_ops", ["Rope"], **{"kernel_profile.family": "qwen2"}),
     "kernel_profile.prompt_count": warned("kernel_profile.prompt_count", 9),
-    "kernel_profile.long_context": warned("kernel_profile.long_context", False, **{"kernel_profile.family": "qwen2"}),
+    "kernel_profile.long_context": warned(
+        "kernel_profile.long_context", False,
+        **{"kernel_profile.family": "qwen2", "test_matrix.prompts": ["What is 123*456? Work step by step."]},
+    ),
     "metadata": ({"metadata": {"tier": "deep", "mine": 1}}, lambda p: p.tier == "deep" and p.metadata["mine"] == 1),
     **{
         f"mvp_matrix.[].{name}": (

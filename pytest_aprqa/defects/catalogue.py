@@ -5,13 +5,20 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
-from pytest_aprqa.defects import in_apr, in_gguf, in_quantised, in_safetensors
+from pytest_aprqa.defects import in_apr, in_companions, in_gguf, in_gguf_keys, in_quantised, in_safetensors
 from pytest_aprqa.defects.defect import Defect
 from pytest_aprqa.defects.errors import DefectError
 
 DEFECTS: dict[str, Defect] = {
     defect.name: defect
-    for defect in (*in_safetensors.DEFECTS, *in_apr.DEFECTS, *in_gguf.DEFECTS, *in_quantised.DEFECTS)
+    for defect in (
+        *in_safetensors.DEFECTS,
+        *in_companions.DEFECTS,
+        *in_apr.DEFECTS,
+        *in_gguf.DEFECTS,
+        *in_gguf_keys.DEFECTS,
+        *in_quantised.DEFECTS,
+    )
 }
 
 

@@ -14,6 +14,7 @@ from pytest_aprqa.formats.opening import open_tensor_file
 Operation = Callable[[Path], None]
 Document = dict[str, Any]
 
+CARD = "README.md"
 CONFIG = "config.json"
 GENERATION = "generation_config.json"
 TOKENIZER = "tokenizer.json"
@@ -57,6 +58,20 @@ def set_rope_theta(theta: float) -> Operation:
             config["rope_theta"] = theta
 
     return edit_json(CONFIG, change)
+
+
+def set_card_fields(*lines: str) -> Operation:
+    """Put fields at the top of the model card's front matter; a folder without a card gets one."""
+
+    def apply(folder: Path) -> None:
+        path = folder / CARD
+        text = path.read_text(encoding="utf-8") if path.is_file() else f"---\n---\n\n# {folder.name}\n"
+        fence, _, rest = text.partition("\n")
+        if fence.rstrip() != "---":
+            raise DefectNotApplicableError(path, "line 1", "the card has no front matter")
+        path.write_text("\n".join([fence, *lines, rest]), encoding="utf-8")
+
+    return apply
 
 
 def set_chat_template(template: str | None) -> Operation:

@@ -278,6 +278,7 @@ DEFECTS: tuple[Defect, ...] = (
         edit_apr(lambda metadata: metadata.update({VOCABULARY: other_tokenizer(metadata[VOCABULARY])})),
         origins.OTHER_TOKENIZER,
     ),
+    _defect("begin-token-wrong", "I-5", "BOS is token 11", set_apr(tokenizer__bos_token_id=11), origins.WRONG_BEGIN),
     _defect("add-bos-wrong", "I-5", "a BOS token is added", set_apr(tokenizer__add_bos_token=True), origins.BOS_TWICE),
     _defect(
         "chat-template-of-another-model",

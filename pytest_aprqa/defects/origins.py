@@ -55,6 +55,25 @@ WRONG_END = "huggingface/open-r1#663, QwenLM/Qwen3#927: another end token in one
 MERGES = "ggml-org/llama.cpp#3732, #9692: cannot find tokenizer merges in model file"
 NO_TEMPLATE = "ggml-org/llama.cpp#8403, mudler/vllm.cpp#2077: no chat template, a guessed one is used"
 STRICT_TEMPLATE = "FasterDecoding/Medusa#102, ggml-org/llama.cpp#11402: roles must alternate"
+SHOWN_CONTROL = "huggingface/transformers#48658, ggml-org/llama.cpp#8321: saved as special: false, shown in answers"
+TURN_TOKENS = "unslothai/unsloth#5070: turn tokens typed as normal, prompts split them into letters"
+WRONG_BEGIN = "ggml-org/llama.cpp#7898: BOS is token 11, a comma; axolotl-ai-cloud/axolotl#801: the base model's"
+EOS_LOST = "JustVugg/colibri#1478, ggml-org/llama.cpp#2711: no end token in the converted file, answers never end"
+
+# Other declarations
+GENERATION_ENDS = "InfiniTensor/InfiniLM#387, huggingface/transformers#38330: one of two end tokens obeyed, no end"
+SAMPLING = "vllm-project/llm-compressor#2153, huggingface/lighteval#814: engines sample as generation_config.json says"
+OTHER_CARD = "LlamaEdge/LlamaEdge#269: the card of one model listed the quantised files of another"
+CARD_TYPE = "meta-llama/llama-verifications#38: nobody can tell from a card in which type the weights are"
+OTHER_CODE = "mlabonne/llm-course#47: config.json of a merge names another model's class"
+LEFT_QUANTISED = (
+    "ml-explore/mlx-lm#223, unslothai/unsloth#1601: quantization_config left behind, the weights are floats"
+)
+OTHER_DTYPE = "huggingface/transformers#29955: config.json declares another type than the tensors have"
+LAYER_TYPES = "Blackwellboy/model-serving-minefield#107, huggingface/transformers#40126: layers of another attention"
+ROTATED_PART = "onnxruntime/mobius#518, pie-project/pie#432: rotary keys lost or wrong, another part of a head rotates"
+HEAD_KEYS = "Avarok-Cybersecurity/atlas#683, ggml-org/llama.cpp#27718: keys of head sizes that are not the model's"
+OTHER_LABEL = "mohitsoni48/TurboLLM#171, ggml-org/llama.cpp#28474: general.file_type is not what the tensors are"
 
 # The released apr 0.72.3, measured on its own files
 APR_RELEASE = "measured: apr 0.72.3, {}"

@@ -25,10 +25,10 @@ def tokenizer_from_hf(folder: Path) -> TokenizerDeclaration:
         )
     text = _read(path)
     document = _parse(path, text)
-    settings = _optional(folder / "tokenizer_config.json")
+    settings = companion_json(folder / "tokenizer_config.json")
     tokens, types = _tokens(path, document)
     index = {token: i for i, token in enumerate(tokens)}
-    generation, config = _optional(folder / "generation_config.json"), _optional(folder / "config.json")
+    generation, config = companion_json(folder / "generation_config.json"), companion_json(folder / "config.json")
     declared = _ids(generation.get("eos_token_id")) or _ids(config.get("eos_token_id"))
     eos, bos = _token_id(settings, "eos_token", index), _token_id(settings, "bos_token", index)
     if eos is None and declared:
@@ -166,5 +166,6 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
     return document
 
 
-def _optional(path: Path) -> dict[str, Any]:
+def companion_json(path: Path) -> dict[str, Any]:
+    """A JSON file that may stand beside the weights; empty where it does not. ModelError: it cannot be read."""
     return _parse(path, _read(path)) if path.is_file() else {}

@@ -152,6 +152,7 @@ def test_tokenizer_round_trip(
     """The declared tokenizer gives the source's ids over a battery of texts, its stop tokens, template and bytes."""
     from pytest_aprqa.models.errors import ModelError
     from pytest_aprqa.models.token_battery import BATTERY, KINDS, compare_tokenizers
+    from pytest_aprqa.suite.declared_tokens import special_token_problems
 
     try:
         source = reference.tokenizer
@@ -163,11 +164,12 @@ def test_tokenizer_round_trip(
     is_gguf = artifact.format == "gguf"
     rows = artifact.tensors.entry(EMBEDDING).shape[0] if is_gguf and EMBEDDING in artifact.tensors.names() else None
     result = compare_tokenizers(source, artifact.tokenizer, texts, rows=rows, types_required=is_gguf)
+    result.problems += special_token_problems(reference, artifact)
     for problem in result.problems:
         observe.finding(problem.where, problem.found, problem.expected, problem.cause)
     for note in result.notes:
         observe("note", str(note))
-    observe.advise("the tokenizer was changed on the way: pre-tokenizer name, token types, merges or template")
+    observe.advise("the tokenizer was changed on the way: pre-tokenizer, token types, merges, BOS id or template")
     observe("texts_compared", result.texts, limit=">= 1")
     observe("tokens_compared", result.tokens, limit=">= 1", passed=result.tokens > 0)
     observe("texts_that_differ", len(result.problems), limit=0, passed=not result.problems)

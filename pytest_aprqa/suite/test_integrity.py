@@ -112,13 +112,17 @@ def test_declared_heads_fit(declared_artifact: OpenArtifact, observe: Observe) -
 @pytest.mark.gate("G0-INTEGRITY-SOURCE", severity="P0")
 @pytest.mark.depth("structure")
 def test_declaration_is_the_sources(declared_artifact: OpenArtifact, reference: OpenArtifact, observe: Observe) -> None:
-    """Rotary base and style, epsilon, head counts and the other declared numbers are those of the source."""
+    """Declared numbers, sampling, ends of answers and the claims of the model card are those of the source."""
+    from pytest_aprqa.suite.card_claims import card_claims
+    from pytest_aprqa.suite.generation_settings import generation_settings
     from pytest_aprqa.suite.other_declarations import other_declarations
     from pytest_aprqa.suite.same_model import declaration_differences
 
     problems = []
-    differences = declaration_differences(reference, declared_artifact)
-    for field, (found, expected, same) in (differences | other_declarations(reference, declared_artifact)).items():
+    rows = declaration_differences(reference, declared_artifact)
+    for rule in (other_declarations, generation_settings, card_claims):
+        rows |= rule(reference, declared_artifact)
+    for field, (found, expected, same) in rows.items():
         observe(field, found, limit=expected, passed=same)
         if not same:
             problems.append(f"{field} is {expected!r} in the source, {found!r} in the artifact")

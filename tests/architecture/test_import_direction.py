@@ -40,6 +40,7 @@ SUITE_MAY_USE = {
     "conversions",
     "engine_pool",
     "fixtures",
+    "model_card",
     "model_under_test",
     "reference_answers",
     "run_state",

@@ -1,0 +1,81 @@
+"""Special tokens as both sides declare them: the id that begins a text, and which tokens no answer may show."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pytest_aprqa.models.token_battery import TokenProblem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytest_aprqa.models.artifact import OpenArtifact
+    from pytest_aprqa.models.tokenizer import TokenizerDeclaration
+
+BOS_CAUSE = "another BOS id: a template or engine that writes it begins every text with the wrong token"
+SHOWN_CAUSE = "control tokens are no longer special: engines show them in answers and take them from a user's text"
+HIDDEN_CAUSE = "ordinary added tokens became special: engines drop them from answers"
+SHOWN = 5
+
+
+def special_token_problems(source: OpenArtifact, target: OpenArtifact) -> list[TokenProblem]:
+    """What the target declares otherwise than the source folder. ModelError: a companion that cannot be read."""
+    return [*_begin_problems(source, target), *_kind_problems(source.tokenizer, target.tokenizer)]
+
+
+def _begin_problems(source: OpenArtifact, target: OpenArtifact) -> Iterator[TokenProblem]:
+    """Each BOS id that the target declares must be one that the source declares somewhere."""
+    if source.format != "safetensors":
+        return
+    expected = {one for one in _begin_ids(source).values() if one is not None}
+    if source.tokenizer.bos_id is not None:
+        expected.add(source.tokenizer.bos_id)
+    if not expected:
+        return
+    for where, found in _begin_ids(target).items():
+        if found is not None and found not in expected:
+            words = [
+                _named(target.tokenizer, found),
+                ", ".join(_named(source.tokenizer, one) for one in sorted(expected)),
+            ]
+            yield TokenProblem(where, -1, words[1], words[0], BOS_CAUSE)
+
+
+def _begin_ids(artifact: OpenArtifact) -> dict[str, int | None]:
+    """Where the artifact names its BOS -> the id, None where it names none."""
+    from pytest_aprqa.models.tokenizer_folder import companion_json
+
+    if artifact.format != "safetensors":
+        key = "tokenizer.ggml.bos_token_id" if artifact.format == "gguf" else "tokenizer.bos_token_id"
+        return {key: artifact.tokenizer.bos_id}
+    found: dict[str, int | None] = {}
+    for name in ("generation_config.json", "config.json"):
+        value = companion_json(artifact.folder / name).get("bos_token_id")
+        found[f"{name}: bos_token_id"] = value if isinstance(value, int) and not isinstance(value, bool) else None
+    token: Any = companion_json(artifact.folder / "tokenizer_config.json").get("bos_token")
+    text = token.get("content") if isinstance(token, dict) else token
+    found["tokenizer_config.json: bos_token"] = artifact.tokenizer.index.get(text) if isinstance(text, str) else None
+    return found
+
+
+def _named(tokenizer: TokenizerDeclaration, number: int) -> str:
+    text = repr(tokenizer.tokens[number][:40]) if 0 <= number < tokenizer.vocab_size else "no token"
+    return f"{number} ({text})"
+
+
+def _kind_problems(source: TokenizerDeclaration, target: TokenizerDeclaration) -> Iterator[TokenProblem]:
+    """Tokens under the same id and text that are control on one side alone; converters may make others control too."""
+    from pytest_aprqa.models.tokenizer import CONTROL, NORMAL, USER_DEFINED
+
+    if not (source.types_declared and target.types_declared):
+        return
+    rows = zip(source.tokens, source.token_types, target.tokens, target.token_types, strict=False)
+    same = [(name, kind, other) for name, kind, text, other in rows if name == text and kind != other]
+    shown = [name for name, kind, other in same if kind == CONTROL and other in (NORMAL, USER_DEFINED)]
+    if shown:
+        told = f"special: false for {', '.join(shown[:SHOWN])}"
+        yield TokenProblem("special tokens", -1, f"{len(shown)} control tokens", told, SHOWN_CAUSE)
+    hidden = [name for name, kind, other in same if kind == USER_DEFINED and other == CONTROL]
+    if hidden and target.hf_json is not None:  # llama.cpp's converter makes what looks like a control token one
+        told = f"special: true for {', '.join(hidden[:SHOWN])}"
+        yield TokenProblem("special tokens", -1, f"{len(hidden)} ordinary added tokens", told, HIDDEN_CAUSE)

@@ -7,12 +7,14 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import click
 
 _FALLBACKS_SHOWN = 3
-_STEPS_SHOWN = 20  # progress is printed at most about this often per stage when it goes to a file
+_STEPS_SHOWN = 20  # the line of a tensor is rewritten at most about this often
+_SECONDS_A_LINE = 10.0  # where standard error is no terminal
 
 
 @click.command()
@@ -85,21 +87,22 @@ def _copy_whole(source: Path, target: Path) -> None:
 
 
 class _Progress:
-    """Says on standard error what is being converted and how far; one rewritten line on a terminal."""
+    """Says on standard error what is being converted and how far: one rewritten line on a terminal, else a line now
+    and then, so that the log of a short conversion stays empty.
+    """
 
     def __init__(self) -> None:
         self._terminal = sys.stderr.isatty()
         self._last: tuple[str, int] | None = None
+        self._next_line = time.monotonic() + _SECONDS_A_LINE
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        step = done * _STEPS_SHOWN // total if total else 0
-        if (what, step) == self._last:
-            return
-        first = self._last is None or self._last[0] != what
-        self._last = (what, step)
         percent = f" {100 * done // total} %" if total else ""
         if self._terminal:
-            end = done >= total > 0 or not total
-            click.echo(f"\r\x1b[K{what}{percent}", err=True, nl=end)
-        elif first or done >= total:
+            step = done * _STEPS_SHOWN // total if total else 0
+            if (what, step) != self._last:
+                self._last = (what, step)
+                click.echo(f"\r\x1b[K{what}{percent}", err=True, nl=done >= total)
+        elif time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + _SECONDS_A_LINE
             click.echo(f"{what}{percent}", err=True)

@@ -1,5 +1,6 @@
 import pytest
 
+from pytest_aprqa.cli import derive
 from pytest_aprqa.cli.main import call
 
 MAGIC = {"gguf": b"GGUF", "apr": b"APR\0"}
@@ -58,3 +59,12 @@ def test_matrices_of_another_type_than_asked_are_named(random_qwen2_folder, tmp_
     for dtype in ("q8_0", "f16", "native"):
         assert call([*arguments, "--dtype", dtype]) == 0
         assert "warning" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("seconds", "lines"), [(3600.0, 0), (0.0, 20)])
+def test_a_log_gets_a_line_now_and_then(random_qwen2_folder, seconds, lines, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(derive, "_SECONDS_A_LINE", seconds)
+    assert call(["derive", str(random_qwen2_folder), "--format", "apr"]) == 0
+    shown = capsys.readouterr().err.splitlines()
+    assert len(shown) >= lines if lines else not shown
+    assert all(line.endswith(" %") for line in shown)

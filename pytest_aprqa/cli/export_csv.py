@@ -142,8 +142,9 @@ def _enter(run: RunOfModel, table: Registry, default_tier: str | None) -> Export
     except (EmptyEvidence, ValueError) as error:
         return ExportedRow(str(run.path), run.model_id, problem=f"{run.path}: {error}")
     proven = tier.name if run.tier or default_tier else "none"
-    asked = {"threshold": tier.threshold, "scenarios": tier.scenarios}
-    row: RegistryRow = certified(old, run.entries, points, tier=proven, when=when, **asked)
+    row: RegistryRow = certified(
+        old, run.entries, points, tier=proven, threshold=tier.threshold, scenarios=tier.scenarios, when=when
+    )
     table.put(row)
     return ExportedRow(str(run.path), run.model_id, row["status"], row.score)
 

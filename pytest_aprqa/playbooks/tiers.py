@@ -18,7 +18,7 @@ SCHEMA_FILE = Path(__file__).with_name("tiers.schema.json")
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """One tier. `scenarios` is the smallest matrix that counts as this tier; None in the limits means all."""
+    """One tier. `scenarios` must have run for a run to count as this tier; None in the limits means all."""
 
     name: str
     scenarios: int

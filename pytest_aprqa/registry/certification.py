@@ -29,11 +29,13 @@ def certified(
     threshold: int,
     scenarios: int,
     when: str,
+    speeds: bool = True,
 ) -> RegistryRow:
     """The row after a run. `threshold`, `scenarios`: what the tier asks for; `when`: RFC 3339, UTC.
 
     The tier is recorded only when `tier_not_met` has nothing to say; a speed that was not measured stays as it was, for
-    a missing value is not 0.0. Provenance is what this run proved, whatever an earlier one did.
+    a missing value is not 0.0. Without `speeds` the row has none, an older one neither. Provenance is what this run
+    proved, whatever an earlier one did.
     """
     facts = score.to_dict()
     status, raw = str(facts["status"]), int(facts["raw_score"])
@@ -47,7 +49,11 @@ def certified(
         last_certified=when,
         provenance_verified=str(provenance_verified(evidence)).lower(),
         **{name: str(gateways.get(name.upper(), False)).lower() for name in GATEWAYS},
-        **{name: f"{speed:.1f}" for name, speed in speeds_of(evidence).items()},
+        **(
+            {name: f"{speed:.1f}" for name, speed in speeds_of(evidence).items()}
+            if speeds
+            else dict.fromkeys(SPEEDS, "")
+        ),
     )
 
 
@@ -61,19 +67,21 @@ def tier_not_met(
         return f"a part of the playbook: {score.part.found} of {score.part.expected or 'an unknown number of'} items"
     if score.raw_score < threshold:
         return f"below {threshold}"
-    if (found := scenario_count(evidence)) < scenarios:
-        return f"{found} scenarios, the tier asks for {scenarios}"
+    ran, skipped = scenario_counts(evidence)
+    if ran < scenarios:
+        more = f" ({skipped} more were skipped)" if skipped else ""
+        return f"{ran} scenarios ran, the tier asks for {scenarios}{more}"
     return None
 
 
-def scenario_count(evidence: Sequence[Evidence]) -> int:
-    """Distinct scenarios of the matrix, a prompt in a cell, that the run stands for.
+def scenario_counts(evidence: Sequence[Evidence]) -> tuple[int, int]:
+    """(ran, skipped): distinct scenarios of the matrix, a prompt in a cell.
 
-    Those that ran count. Those that skipped themselves, as on a machine without a GPU, count for no more than ran of
-    the same format and modality. What a tier, a mark or a user left out does not count.
+    Only those that ran count for a tier. Those that skipped themselves, for want of a GPU or outside a tier, are told
+    beside them; what a mark or a user left out is in neither.
     """
-    ran: dict[tuple[str, str], set[tuple[str, ...]]] = {}
-    aside: dict[tuple[str, str], set[tuple[str, ...]]] = {}
+    ran: set[tuple[str, ...]] = set()
+    aside: set[tuple[str, ...]] = set()
     for entry in evidence:
         scenario = entry.scenario or {}
         name = tuple(str(scenario.get(part) or "") for part in ("format", "modality", "backend", "prompt"))
@@ -82,9 +90,8 @@ def scenario_count(evidence: Sequence[Evidence]) -> int:
         skipped = entry.outcome is Outcome.SKIPPED
         if skipped and not is_skipped_by_check(entry):
             continue
-        known = (aside if skipped else ran).setdefault((name[0], name[1]), set())
-        known.add((*name, str(scenario.get("id")), str(scenario.get("seed"))))
-    return sum(len(names) + min(len(names), len(aside.get(cell, set()) - names)) for cell, names in ran.items())
+        (aside if skipped else ran).add((*name, str(scenario.get("id")), str(scenario.get("seed"))))
+    return len(ran), len(aside - ran)
 
 
 def provenance_verified(evidence: Sequence[Evidence]) -> bool:

@@ -55,7 +55,7 @@ class TestTiers:
             parse_tier("ci")
 
     @pytest.mark.parametrize(
-        ("name", "kept"), [("smoke", 3), ("mvp", 18), ("quick", 180), ("standard", 450), ("deep", 1800)]
+        ("name", "kept"), [("smoke", 3), ("mvp", 36), ("quick", 180), ("standard", 450), ("deep", 1800)]
     )
     def test_part_of_the_largest_matrix(self, tmp_path, name, kept):
         from pytest_aprqa.playbooks.scenarios import expand

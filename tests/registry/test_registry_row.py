@@ -6,10 +6,11 @@ import dataclasses
 
 import pytest
 
+from pytest_aprqa.playbooks.tiers import parse_tier
 from pytest_aprqa.registry.certification import (
     PROVENANCE_GATES,
     certified,
-    scenario_count,
+    scenario_counts,
     speeds_of,
     tier_not_met,
 )
@@ -113,6 +114,15 @@ def test_speeds_are_medians_and_what_was_not_measured_stays():
     assert (row["tps_st_cpu"], row["tps_gguf_cpu"], row["tps_apr_cpu"]) == ("12.0", "25.5", "")
 
 
+def test_without_speeds_a_row_tells_none_an_older_one_neither():
+    evidence = [*full_run(), speed(10.0, ("safetensors", "cpu", "run"))]
+    old = RegistryRow.new("a/b", tps_gguf_cpu="25.5", tps_st_cpu="3.0")
+    asked = {"tier": "mvp", "threshold": 700, "scenarios": 1, "when": WHEN}
+    assert certified(old, evidence, scored(evidence), **asked)["tps_st_cpu"] == "10.0"
+    row = certified(old, evidence, scored(evidence), **asked, speeds=False)
+    assert (row["tps_gguf_cpu"], row["tps_st_cpu"], row["status"]) == ("", "", "CERTIFIED")
+
+
 def answers(count, outcome="Corroborated", backend="cpu", **changes):
     """COUNT scenarios of one cell, each with an id of its own."""
     return [
@@ -130,7 +140,7 @@ def test_a_tier_needs_as_many_scenarios_as_it_asks_for(count, tier):
     entries = [*answers(count), *without_cell()]
     row = after(RegistryRow.new("a/b"), entries, tier="standard", scenarios=170)
     assert (row["status"], row["certified_tier"]) == ("CERTIFIED", tier)
-    words = "169 scenarios, the tier asks for 170" if tier == "none" else None
+    words = "169 scenarios ran, the tier asks for 170" if tier == "none" else None
     assert tier_not_met(entries, scored(entries), threshold=700, scenarios=170) == words
 
 
@@ -146,16 +156,29 @@ def test_checks_without_a_cell_are_no_scenarios():
 @pytest.mark.parametrize(
     ("entries", "count"),
     [
-        (answers(3) + answers(3, "Falsified"), 3),  # the same three, judged by two checks
-        (answers(3) + no_gpu(3), 6),
-        (answers(3) + no_gpu(4), 6),  # no more stand aside than ran
-        (no_gpu(9), 0),
-        (answers(3) + answers(3, "Skipped", "gpu"), 3),  # somebody left them out
-        (answers(3) + answers(3, "Skipped", metadata={"skipped_by": "check"}), 3),  # they ran in another check
+        (answers(3) + answers(3, "Falsified"), (3, 0)),  # the same three, judged by two checks
+        (answers(3) + no_gpu(4), (3, 4)),
+        (no_gpu(9), (0, 9)),
+        (answers(3) + answers(3, "Skipped", "gpu"), (3, 0)),  # somebody left them out
+        (answers(3) + answers(3, "Skipped", metadata={"skipped_by": "check"}), (3, 0)),  # they ran in another check
     ],
 )
 def test_what_counts_as_a_scenario(entries, count):
-    assert scenario_count(entries) == count
+    assert scenario_counts(entries) == count
+
+
+@pytest.mark.parametrize(
+    ("ran", "skipped", "tier"), [(17, 0, "none"), (17, 17, "none"), (18, 0, "mvp"), (18, 18, "mvp")]
+)
+def test_what_was_not_run_earns_no_tier(ran, skipped, tier):
+    """Skipped gpu scenarios beside as many that ran on the cpu: the tier of 18 is met by 18 that ran, not by 17."""
+    entries = [*answers(ran), *no_gpu(skipped), *without_cell()]
+    wanted = parse_tier("mvp")
+    row = after(RegistryRow.new("a/b"), entries, tier="mvp", scenarios=wanted.scenarios)
+    assert (row["status"], row["certified_tier"]) == ("CERTIFIED", tier)
+    told = tier_not_met(entries, scored(entries), threshold=700, scenarios=wanted.scenarios)
+    more = " (17 more were skipped)" if skipped else ""
+    assert told == (f"17 scenarios ran, the tier asks for 18{more}" if tier == "none" else None)
 
 
 @pytest.mark.parametrize(("shard", "tier"), [("1/4", "none"), ("1/1", "deep")])

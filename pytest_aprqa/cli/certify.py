@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pytest_aprqa.cli.certification_lines import Say, say_head, say_plan, say_result, say_summary, speaker
+
 if TYPE_CHECKING:
     from pytest_aprqa.playbooks.tiers import Tier
     from pytest_aprqa.registry.table import Registry
@@ -28,6 +30,7 @@ class Certification:
     model_id: str
     playbook: str | None = None
     status: str = NOT_RUN
+    tier: str = ""
     score: int | None = None
     grade: str | None = None
     tier_met: bool = False
@@ -81,6 +84,9 @@ class Certification:
 @click.option("--fail-fast", is_flag=True, help="Stop after the first model that is not certified.")
 @click.option("--no-integrity-check", is_flag=True, help="Run playbooks that are not in the lock file, or changed.")
 @click.option(
+    "--no-speeds", is_flag=True, help="Leave the speeds in the registry out: this machine does other work meanwhile."
+)
+@click.option(
     "--sign",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="KEY",
@@ -122,15 +128,17 @@ def command(
         check_key(options["sign"])
     table = read_registry(registry) if everything or family or registry.is_file() else None
     chosen = _chosen(models, table, everything=everything, family=family, registry=registry)
-    say = _speaker(to_stderr=as_json)
-    say(f"=== APR Model Certification ===\nTier: {wanted_tier.name}\nModels to certify: {len(chosen)}", bold=True)
+    say = speaker(to_stderr=as_json)
+    say_head(say, wanted_tier.name, len(chosen), options, dry_run=dry_run)
     results = []
     for result in _certify_each(chosen, wanted_tier, registry, say, dry_run=dry_run, **options):
         results.append(result)
         if options["fail_fast"] and not dry_run and not result.tier_met:
-            say(f"stopped after {result.model_id}: {result.reason or result.status}", fg="red")
+            say(f"[FAIL-FAST] Stopping certification after {result.model_id} (had failures)", fg="red")
             break
-    _summary(results, say, dry_run=dry_run)
+    if any(result.score is not None for result in results):
+        say(f"Updated: {registry}")
+    say_summary(say, results, dry_run=dry_run)
     if as_json:
         click.echo(json.dumps([asdict(result) for result in results], indent=2))
     return int(not dry_run and not all(result.tier_met for result in results))
@@ -166,7 +174,7 @@ def _certify_each(
     chosen: Sequence[str],
     tier: Tier,
     registry: Path,
-    say: Any,
+    say: Say,
     *,
     dry_run: bool,
     playbooks: Path | None,
@@ -183,32 +191,35 @@ def _certify_each(
     index = RepositoryIndex(folder for root in roots for folder in (root / "models", root))
     locks = [lock for root in roots if (lock := read_lock(root / LOCK_NAME)) is not None]
     if not locks and not no_integrity_check:
-        say(f"warning: no {LOCK_NAME} in {', '.join(map(str, roots))}: playbooks are run as they are", fg="yellow")
-    for number, model_id in enumerate(chosen, start=1):
-        result = Certification(model_id)
+        places = " and ".join(str(root / LOCK_NAME) for root in roots)
+        say(f"[WARN] No playbook lock file found at {places}: playbooks are run as they are", fg="yellow")
+    known = {name: digest for lock in reversed(locks) for name, digest in lock.items()}
+    for model_id in chosen:
         path = index.playbook(model_id, tier)
-        result.playbook = str(path) if path else None
-        say(f"[{number}/{len(chosen)}] {model_id}", bold=True)
+        result = Certification(model_id, playbook=str(path) if path else None, tier=tier.name)
+        integrity = "NOT CHECKED" if no_integrity_check or not locks else "PASSED"
         if path is None:
             other = index.any_playbook(model_id)
-            hint = (
-                f"; there is {other.name}" if other else f"; make one with: aprqa bootstrap, or write it to {roots[0]}"
-            )
-            result.reason = f"no playbook for tier {tier.name}{hint}"
-        elif locks and not no_integrity_check:
+            hint = f"there is {other.name}" if other else f"make one with aprqa bootstrap, or write it to {roots[0]}"
+            result.reason = f"no playbook for tier {tier.name}; {hint}"
+        elif integrity == "PASSED":
             try:
-                check_lock(path, {name: digest for lock in reversed(locks) for name, digest in lock.items()})
+                check_lock(path, known)
             except PlaybookError as error:
-                result.reason = str(error)
+                result.reason, integrity = str(error), "FAILED"
+        folder = output / _short(model_id)
+        if dry_run:
+            say_plan(say, result, folder / "certificate.json", options["sign"])
+            yield result
+            continue
+        say(f"\n--- Certifying: {model_id} ---", bold=True)
+        if path is not None:
+            say(f"  Playbook: {path}\n  Integrity: {integrity}")
         if result.reason:
-            say(f"  not run: {result.reason}", fg="red")
-        elif dry_run:
-            say(f"  would run {path}")
-            if options["sign"] is not None:
-                say(f"  would sign {output / _short(model_id) / 'certificate.json'} with {options['sign']}")
+            prefix = "[INTEGRITY] " if integrity == "FAILED" else ""
+            say(f"  {prefix}Not run: {result.reason}", fg="red")
         else:
-            say(f"  playbook: {path}")
-            _run(result, tier, registry, output / _short(model_id), say, no_lock=no_integrity_check, **options)
+            _run(result, tier, registry, folder, say, no_lock=no_integrity_check, **options)
         yield result
 
 
@@ -218,7 +229,7 @@ def _short(model_id: str) -> str:
 
 
 def _run(
-    result: Certification, tier: Tier, registry: Path, folder: Path, say: Any, *, no_lock: bool, **options: Any
+    result: Certification, tier: Tier, registry: Path, folder: Path, say: Say, *, no_lock: bool, **options: Any
 ) -> None:
     """Run pytest on the playbook; update the row of the registry when there is a score."""
     from pytest_aprqa.cli.progress_bar import working
@@ -243,9 +254,9 @@ def _run(
         lines = [line for line in output.splitlines() if line.strip()]
         errors = [line for line in lines if line.startswith("ERROR")]
         result.reason = (errors or lines or [f"pytest ended with {code}"])[-1].removeprefix("ERROR: ")[:2000]
-        say(f"  not run: {result.reason}", fg="red")
+        say(f"  Not run: {result.reason}", fg="red")
         return
-    _record(result, tier, registry, folder, say)
+    _record(result, tier, registry, folder, say, speeds=not options["no_speeds"])
     if options["sign"] is not None:
         _sign(result, folder, options["sign"], say)
     if options["oracle_enhance"]:
@@ -254,7 +265,7 @@ def _run(
         _write_tickets(folder, options["ticket_repo"], say)
 
 
-def _fitting_workers(result: Certification, requested: int, say: Any) -> int:
+def _fitting_workers(result: Certification, requested: int, say: Say) -> int:
     """No more workers than fit beside each other for a model of the playbook's size category."""
     from pytest_aprqa.playbooks.errors import PlaybookError
     from pytest_aprqa.playbooks.loading import load_playbook
@@ -273,17 +284,17 @@ def _fitting_workers(result: Certification, requested: int, say: Any) -> int:
     return allowed
 
 
-def _sign(result: Certification, folder: Path, key: Path, say: Any) -> None:
+def _sign(result: Certification, folder: Path, key: Path, say: Say) -> None:
     """Sign what the run wrote; whatever the verdict, a certificate says it. A run without a score has none."""
     from pytest_aprqa.reporting.report_files import CERTIFICATE
     from pytest_aprqa.signing import sign_file
 
     if (folder / CERTIFICATE).is_file():
         result.signature = str(sign_file(folder / CERTIFICATE, key))
-        say(f"  signature: {result.signature}")
+        say(f"  Signature: {result.signature}")
 
 
-def _write_checklist(folder: Path, say: Any) -> None:
+def _write_checklist(folder: Path, say: Say) -> None:
     """checklist.md of the first failure; one of an earlier run goes where nothing failed."""
     from pytest_aprqa.cli.evidence_input import read_evidence
     from pytest_aprqa.reporting.atomic_file import write_atomically
@@ -301,19 +312,19 @@ def _write_checklist(folder: Path, say: Any) -> None:
         (folder / "checklist.md").unlink(missing_ok=True)
         return
     write_atomically(folder / "checklist.md", text)
-    say(f"  checklist: {folder / 'checklist.md'}")
+    say(f"  Checklist: {folder / 'checklist.md'}")
 
 
-def _write_tickets(folder: Path, repo: str, say: Any) -> None:
+def _write_tickets(folder: Path, repo: str, say: Say) -> None:
     from pytest_aprqa.cli.evidence_input import read_evidence
     from pytest_aprqa.cli.tickets import write_tickets
     from pytest_aprqa.reporting.tickets import tickets
 
     if found := tickets(read_evidence(folder).entries, by_cause=True):
-        say(f"  {len(found)} tickets: {write_tickets(folder / 'tickets', repo, found)}")
+        say(f"  Tickets: {len(found)}, {write_tickets(folder / 'tickets', repo, found)}")
 
 
-def _record(result: Certification, tier: Tier, registry: Path, folder: Path, say: Any) -> None:
+def _record(result: Certification, tier: Tier, registry: Path, folder: Path, say: Say, *, speeds: bool) -> None:
     from pytest_aprqa.cli.evidence_input import read_evidence
     from pytest_aprqa.cli.known_models import known_facts
     from pytest_aprqa.registry.certification import certified, tier_not_met
@@ -328,7 +339,7 @@ def _record(result: Certification, tier: Tier, registry: Path, folder: Path, say
         points = score(recorded.entries, model_id=result.model_id)
     except EmptyEvidence as error:
         result.reason = str(error)
-        say(f"  not run: {result.reason}", fg="red")
+        say(f"  Not run: {result.reason}", fg="red")
         return
     facts = points.to_dict()
     when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -336,7 +347,7 @@ def _record(result: Certification, tier: Tier, registry: Path, folder: Path, say
 
     def change(table: Registry) -> None:
         old = table.rows.get(result.model_id) or RegistryRow.new(result.model_id, **known_facts(result.model_id))
-        table.put(certified(old, recorded.entries, points, tier=tier.name, when=when, **asked))
+        table.put(certified(old, recorded.entries, points, tier=tier.name, when=when, speeds=speeds, **asked))
 
     update_registry(registry, change, create=True)
     result.status, result.score, result.grade = str(facts["status"]), int(facts["raw_score"]), str(facts["grade"])
@@ -348,34 +359,4 @@ def _record(result: Certification, tier: Tier, registry: Path, folder: Path, say
         refuted = next((reason for reason in facts["status_reasons"] if facts["refuted"]), None)
         gateway = f"{failed['id']}: {failed['failure_reason']}" if failed else None
         result.reason = gateway or refuted or not_met
-    colour = "green" if result.tier_met else "red"
-    say(
-        f"  {result.status} {result.score}/1000 {result.grade}{f': {result.reason}' if result.reason else ''}",
-        fg=colour,
-    )
-    say(f"  evidence: {folder}")
-
-
-def _speaker(*, to_stderr: bool) -> Any:
-    from pytest_aprqa.reporting.hostile_text import for_terminal
-
-    def say(text: str, **style: Any) -> None:
-        for line in text.split("\n"):
-            click.secho(for_terminal(line), err=to_stderr, **style)
-
-    return say
-
-
-def _summary(results: Sequence[Certification], say: Any, *, dry_run: bool) -> None:
-    say("=== Certification Summary ===", bold=True)
-    if dry_run:
-        ready = sum(result.reason is None for result in results)
-        say(f"{ready} would be run, {len(results) - ready} cannot")
-        return
-    counts: dict[str, int] = {}
-    for result in results:
-        counts[result.status] = counts.get(result.status, 0) + 1
-    for status in ("CERTIFIED", "PROVISIONAL", "BLOCKED", NOT_RUN):
-        if status in counts:
-            say(f"{status.capitalize()}: {counts[status]}")
-    say(f"Total: {len(results)}")
+    say_result(say, result, recorded.entries, facts)

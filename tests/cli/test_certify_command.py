@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -98,7 +99,7 @@ def test_a_family_survives_what_is_missing_and_broken(place, capsys):
     summary = shown.err.partition("=== Certification Summary ===")[2]
     assert statuses[1:] == ["BLOCKED", *["NOT RUN"] * 5]
     assert f"{statuses[0].capitalize()}: 1\n" in summary
-    assert "Blocked: 1\nNot run: 5\nTotal: 7\n" in summary
+    assert "Blocked: 1\nNot run: 5\nFailed: 6\nTotal: 7\n" in summary
     damaged = results["demo/Damaged-2M"]
     assert (damaged["score"], damaged["grade"], damaged["tier_met"]) == (0, "F", False)
     assert "G0" in damaged["reason"]
@@ -116,9 +117,26 @@ def test_a_family_survives_what_is_missing_and_broken(place, capsys):
     assert "unknown" in results["demo/Broken-1B"]["reason"]
     assert "no playbook for tier smoke" in results["demo/Nothing-1B"]["reason"]
     assert "unlocked-smoke.playbook.yaml: is not in the lock file" in results["demo/Unlocked-1B"]["reason"]
-    used = [line.strip() for line in shown.err.splitlines() if line.strip().startswith("playbook: ")]
-    ran = ("tiny", "damaged", "absent", "broken")  # the last two end before the first check
-    assert used == [f"playbook: playbooks/models/{name}-smoke.playbook.yaml" for name in ran]
+    blocks = shown.err.partition("=== Certification Summary ===")[0].split("\n--- Certifying: ")
+    assert [block.partition(" ---\n")[0] for block in blocks[1:]] == FAMILY
+    lines = {name: block.splitlines()[1:] for name, block in zip(FAMILY, blocks[1:], strict=True)}
+    for name, integrity in zip(FAMILY, ["PASSED"] * 3 + ["FAILED", "PASSED", None, "FAILED"], strict=True):
+        path = f"playbooks/models/{name.split('/')[1].split('-')[0].lower()}-smoke.playbook.yaml"
+        head = [f"  Playbook: {path}", f"  Integrity: {integrity}"] if integrity else []
+        assert lines[name][: len(head)] == head
+        reason = results[name]["reason"]
+        if results[name]["status"] == "NOT RUN":
+            assert lines[name][len(head)] == f"  {'[INTEGRITY] ' * (integrity == 'FAILED')}Not run: {reason}"
+    told = dict(line.strip().partition(": ")[::2] for line in lines["demo/Tiny-2M"])
+    assert told["Scenarios"] == "3"
+    assert int(told["Passed"]) > 0
+    assert (told["Failed"], told["Tier"], told["Grade"]) == ("0", "smoke (met)", results["demo/Tiny-2M"]["grade"])
+    assert told["MQS Score"] == f"{results['demo/Tiny-2M']['score']}/1000"
+    assert told["Status"] == statuses[0]
+    assert re.fullmatch(r"\d+\.\d%", told["Pass rate"])
+    assert re.fullmatch(r"st cpu \d+\.\d tok/s", told["Profile"])
+    assert told["Evidence"] == "certifications/tiny-2m"
+    assert "\nUpdated: models.csv\n" in shown.err
     after = (place / "models.csv").read_text().splitlines()
     assert after[3:] == before[3:], "a model that was not run changed its row"
     rows = read_registry(place / "models.csv").rows
@@ -145,7 +163,7 @@ def test_tickets_of_certify_are_one_for_each_cause(tmp_path, reasons, made):
     write_reports(tmp_path, entries, scored(entries))
     said = []
     _write_tickets(tmp_path, "acme/models", lambda text, **_: said.append(text.strip()))
-    assert said == [f"{made} tickets: {tmp_path / 'tickets' / 'open.sh'}"]
+    assert said == [f"Tickets: {made}, {tmp_path / 'tickets' / 'open.sh'}"]
     bodies = [path.read_text() for path in (tmp_path / "tickets").glob("*.md")]
     assert len(bodies) == made
     assert all("## Root cause" in body for body in bodies)
@@ -177,6 +195,10 @@ def test_dry_run_touches_nothing(place, capsys):
     assert certify("--all", "--tier", "smoke", "--dry-run") == 0
     out = capsys.readouterr().out
     assert "4 would be run, 4 cannot" in out
+    assert "Auto-resolving model cache: " in out
+    assert "\nDry run: true\nFail-fast: false\nModels to certify: 8\n" in out
+    assert "  Would certify: demo/Tiny-2M\n    Playbook: playbooks/models/tiny-smoke.playbook.yaml\n" in out
+    assert "  Cannot certify: demo/Nothing-1B\n    Reason: no playbook for tier smoke" in out
     assert sorted(str(path) for path in place.rglob("*")) == before
 
 
@@ -191,6 +213,23 @@ def test_a_changed_playbook_is_not_run(place, capsys):
     assert certify("demo/Drifted-1B", "--tier", "smoke", "--no-integrity-check", "--json") == 1
     (result,) = json.loads(capsys.readouterr().out)
     assert "hf download demo/Drifted-1B" in result["reason"], "the run itself must not look at the lock either"
+
+
+def test_where_no_lock_is_there_is_a_warning_and_fail_fast_says_where_it_stopped(place, monkeypatch, capsys):
+    from pytest_aprqa.models import bundled
+
+    (place / "playbooks" / "playbook.lock.yaml").unlink()
+    monkeypatch.setattr(bundled, "bundled_folder", lambda: place)
+    assert certify("--family", "demo", "--tier", "smoke", "--dry-run", "--model-cache", "here") == 0
+    out = capsys.readouterr().out
+    assert "[WARN] No playbook lock file found at playbooks/playbook.lock.yaml" in out
+    assert "\nModel cache: here\n" in out
+    assert "Auto-resolving" not in out
+    assert certify("demo/Nothing-1B", "demo/Tiny-2M", "--tier", "smoke", "--fail-fast") == 1
+    out = capsys.readouterr().out
+    assert "[FAIL-FAST] Stopping certification after demo/Nothing-1B (had failures)\n" in out
+    assert out.endswith("Certified: 0\nNot run: 1\nFailed: 1\nTotal: 1\n")
+    assert "Updated:" not in out
 
 
 def test_a_beginning_of_families_takes_them(place, capsys):

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-INTERRUPTED = 130
-PYTEST_INTERRUPTED = 2
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+PYTEST_INTERRUPTED, PYTEST_USAGE = 2, 4
 GRACE_SECONDS = 10.0  # that a pytest which was told to end may take
 
 # Spellings of the earlier command-line tool -> pytest's or the plugin's. A None value: the option takes an argument.
@@ -39,7 +39,8 @@ def command(ctx: click.Context, playbook: str, pytest_arguments: tuple[str, ...]
     `aprqa run tiny-qwen2-mvp -n 4` is `pytest --playbook tiny-qwen2-mvp -n 4`. Also understood: -o/--output DIR
     (evidence folder; FILE.json: evidence.json is copied there, the rest goes to a folder FILE beside it), --timeout MS
     (per scenario), --workers N, --fail-fast, --dry-run. Everything after `--` is passed on unread.
-    Exit codes are pytest's (0 passed, 1 failures, 4 usage, 5 no tests); 130 when interrupted.
+    Exit codes: 0 passed, 1 failures, 2 wrong use, as a playbook that cannot be read or a model that is nowhere
+    (of pytest itself 4), 5 no test, 130 interrupted, 143 terminated.
     Example: aprqa run tiny-qwen2-mvp --dry-run
     """
     for argument in before_dashes(pytest_arguments):
@@ -120,8 +121,11 @@ def run_pytest(arguments: list[str], *, to_stderr: bool = False) -> int:
 
     output = sys.stderr.fileno() if to_stderr else None
     child = subprocess.Popen([sys.executable, "-m", "pytest", *arguments], stdout=output)
+    stopped = False
 
     def stop(number: int, frame: object) -> None:
+        nonlocal stopped
+        stopped = True
         announce_end(number)
         if number == signal.SIGTERM:
             child.terminate()
@@ -129,7 +133,9 @@ def run_pytest(arguments: list[str], *, to_stderr: bool = False) -> int:
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
     try:
-        return child.wait()
+        code = child.wait()
+        # pytest calls it an interrupt too when a file could not be collected.
+        return FAILED if code == PYTEST_INTERRUPTED and not stopped else code
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -165,8 +171,8 @@ def captured_pytest(arguments: list[str]) -> tuple[int, str]:
 
 
 def exit_code(code: int) -> int:
-    """The exit code of pytest as a command's: 130 for an interrupt, 128 + n for a run ended by signal n."""
-    return INTERRUPTED if code == PYTEST_INTERRUPTED else 128 - code if code < 0 else code
+    """The exit code of pytest as a command's: 2 for wrong use, 130 for an interrupt, 128 + n for an end by signal n."""
+    return {PYTEST_INTERRUPTED: INTERRUPTED, PYTEST_USAGE: USAGE}.get(code, 128 - code if code < 0 else code)
 
 
 def arguments_for_pytest(playbook: str, given: tuple[str, ...]) -> list[str]:

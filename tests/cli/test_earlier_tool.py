@@ -135,11 +135,11 @@ def test_what_generate_prints_is_data(capsys):
 @pytest.mark.parametrize(
     "arguments", [["none"], ["tiny-qwen2-mvp", "--tier", "none"], ["p", "--failure-policy", "none"]]
 )
-def test_what_run_cannot_take_is_pytests_code_for_wrong_use(tmp_path, monkeypatch, capfd, arguments):
+def test_what_run_cannot_take_is_wrong_use(tmp_path, monkeypatch, capfd, arguments):
     monkeypatch.chdir(tmp_path)
-    assert call(["run", *arguments]) == 4
-    (row,) = [cells for cells in rows("Exit codes") if cells[0].startswith("wrong use of `run`")]
-    assert row[-1] == "4"
+    assert call(["run", *arguments]) == 2
+    (row,) = [cells for cells in rows("Exit codes") if cells[0].startswith("wrong use of the command line")]
+    assert row[-1] == "2"
 
 
 def test_lines_and_files_that_are_not_made_are_on_the_page():

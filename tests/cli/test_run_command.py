@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -43,7 +44,7 @@ def test_the_plugin_is_named_only_where_no_distribution_announces_it(announced, 
 
 
 @pytest.mark.parametrize(
-    ("pytest_code", "code"), [(0, 0), (1, 1), (2, 130), (3, 3), (4, 4), (5, 5), (-15, 143), (-9, 137)]
+    ("pytest_code", "code"), [(0, 0), (1, 1), (2, 130), (3, 3), (4, 2), (5, 5), (-15, 143), (-9, 137)]
 )
 def test_the_exit_code_is_pytests_but_130_for_an_interrupt(pytest_code, code, monkeypatch):
     seen = []
@@ -55,10 +56,40 @@ def test_the_exit_code_is_pytests_but_130_for_an_interrupt(pytest_code, code, mo
 def test_pytest_really_runs(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-    assert call(["run", "no-such-playbook"]) == 4
+    assert call(["run", "no-such-playbook"]) == 2
     shown = capfd.readouterr()
     assert "no-such-playbook" in shown.out + shown.err
     assert "Traceback" not in shown.out + shown.err
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name: x\nversion: [1\n", r":3:1: "),
+        (
+            "name: x\nversion: 1.0.0\nmodel: {hf_repo: a/b, formats: [pdf]}\ntest_matrix: {}\n",
+            r":3:33: model\.formats\[0\]: ",
+        ),
+    ],
+)
+def test_a_playbook_that_cannot_be_read_is_wrong_use_with_its_line_and_column(tmp_path, monkeypatch, capfd, text, said):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    (tmp_path / "x.playbook.yaml").write_text(text)
+    assert call(["run", "x.playbook.yaml"]) == 2
+    shown = capfd.readouterr()
+    (line,) = [line for line in (shown.out + shown.err).splitlines() if line.startswith("ERROR: ")]
+    assert re.match(r"ERROR: .*x\.playbook\.yaml" + said, line)
+
+
+def test_a_file_that_pytest_cannot_collect_is_no_interrupt(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    (tmp_path / "test_own.py").write_text("import no_such_module\n")
+    tiny = Path(__file__).parents[2] / "models" / "tiny-qwen2"
+    arguments = ["--model-path", str(tiny), "test_own.py", "-k", "own", "-o", "out"]
+    assert call(["run", "tiny-qwen2-smoke", *arguments]) == 1
+    assert "[JIDOKA]" not in capfd.readouterr().err
 
 
 def start(arguments, folder):
@@ -126,5 +157,5 @@ def test_a_run_says_folder_outcomes_and_score_as_json(tmp_path, monkeypatch, cap
 def test_json_of_a_run_that_cannot_start_has_no_score(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-    assert call(["run", "no-such-playbook", "--json"]) == 4
-    assert json.loads(capfd.readouterr().out) == {"exit_code": 4, "folder": None, "outcomes": {}, "score": None}
+    assert call(["run", "no-such-playbook", "--json"]) == 2
+    assert json.loads(capfd.readouterr().out) == {"exit_code": 2, "folder": None, "outcomes": {}, "score": None}

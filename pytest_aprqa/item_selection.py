@@ -43,16 +43,24 @@ def reason_to_skip(item: pytest.Item, state: RunState) -> str | None:
     return None
 
 
-def keep_depth(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With `--depth`, deselect what is no comparison with the ground truth or goes deeper; the cheapest runs first."""
+def depth_asked(config: pytest.Config) -> str | None:
+    """The depth of `--depth`, None without it. UsageError: there is no such depth."""
     from pytest_aprqa.marks import DEPTHS
     from pytest_aprqa.options import option_or_ini
 
     wanted = option_or_ini(config, "--depth")
+    if wanted is not None and wanted not in DEPTHS:
+        raise pytest.UsageError(f"--depth: found {wanted!r}, limit {', '.join(DEPTHS)}")
+    return None if wanted is None else str(wanted)
+
+
+def keep_depth(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With `--depth`, deselect what is no comparison with the ground truth or goes deeper; the cheapest runs first."""
+    from pytest_aprqa.marks import DEPTHS
+
+    wanted = depth_asked(config)
     if wanted is None:
         return
-    if wanted not in DEPTHS:
-        raise pytest.UsageError(f"--depth: found {wanted!r}, limit {', '.join(DEPTHS)}")
     kept: list[tuple[int, pytest.Item]] = []
     left_out = []
     for item in items:

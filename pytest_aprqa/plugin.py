@@ -133,6 +133,14 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         check_before_run(session.config, recorder)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Wrong use that is seen only while collecting leaves no evidence folder behind."""
+    recorder: Any = session.config.pluginmanager.getplugin(RECORDER_NAME)
+    if recorder is not None and exitstatus == pytest.ExitCode.USAGE_ERROR:
+        recorder.withdraw_folder()
+
+
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
     """Collect `*.playbook.yaml`, and the file that `--playbook` names whatever it is called."""
     from pytest_aprqa.collection import PlaybookFile, is_playbook

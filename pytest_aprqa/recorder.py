@@ -14,6 +14,7 @@ from pytest_aprqa.item_evidence import EVIDENCE_PROPERTY
 if TYPE_CHECKING:
     from pytest_aprqa.evidence.log import EvidenceLog
     from pytest_aprqa.evidence.record import Evidence
+    from pytest_aprqa.evidence.run_folder import FolderBefore
 
 DEFAULT_THRESHOLD = 700  # raw score, the lowest tier's
 BELOW_THRESHOLD_EXIT = pytest.ExitCode.TESTS_FAILED
@@ -34,6 +35,7 @@ class Recorder:
         self._diagnosed = False
         self._attempts: dict[str, list[Evidence]] = {}
         self._log: EvidenceLog | None = None
+        self._before: FolderBefore | None = None
 
     # -- writing --------------------------------------------------------------------------------------------------
 
@@ -41,7 +43,7 @@ class Recorder:
         """Create the evidence folder before the first item, so that an unwritable place is known at once."""
         from pytest_aprqa.evidence.errors import EvidenceError
         from pytest_aprqa.evidence.log import EvidenceLog
-        from pytest_aprqa.evidence.run_folder import create_run_folder
+        from pytest_aprqa.evidence.run_folder import FolderBefore, create_run_folder
         from pytest_aprqa.options import option_or_ini
         from pytest_aprqa.resuming import resumed_folder
 
@@ -51,14 +53,17 @@ class Recorder:
             if given:
                 self.folder = self.config.invocation_params.dir / Path(given).expanduser()
                 self.folder.mkdir(parents=True, exist_ok=True)
+                self._before = FolderBefore(None)
             elif resumed is not None:
                 self.folder = resumed
+                self._before = FolderBefore(None)
             else:
                 # Without a configuration file, pytest may take the folder of the model for its root folder.
                 base = self.config.rootpath if self.config.inipath else self.config.invocation_params.dir
+                self._before = FolderBefore(base / "evidence")
                 self.folder = create_run_folder(base / "evidence", "+".join(names) or "playbook")
             if resumed is None or self.folder.resolve() != resumed:
-                _set_aside(self.folder / "evidence.jsonl")
+                self._before.aside = _set_aside(self.folder / "evidence.jsonl")
             self._log = EvidenceLog(self.folder / "evidence.jsonl")
         except (OSError, EvidenceError) as error:
             raise pytest.UsageError(f"evidence folder cannot be used: {error}") from None
@@ -113,6 +118,14 @@ class Recorder:
     def pytest_deselected(self, items: list[pytest.Item]) -> None:
         """Count deselected items: a part of a playbook gets a partial score that is not held against a threshold."""
         self.deselected += len(items)
+
+    def withdraw_folder(self) -> None:
+        """Leave nothing behind of a run that never began: its folder is not the newest evidence, there is none."""
+        if self.folder is None or self._log is None or self._before is None or self.evidence:
+            return
+        self._log.close()
+        self._before.restore(self.folder)
+        self.folder = self._log = None
 
     # -- the end --------------------------------------------------------------------------------------------------
 
@@ -241,13 +254,18 @@ class Recorder:
         shutil.rmtree(self.shared, ignore_errors=True)
 
 
-def _set_aside(log: Path) -> None:
-    """Evidence of an earlier run in the same folder is kept under another name: runs are never mixed or lost."""
-    if log.is_file() and not log.is_symlink() and log.stat().st_size:
-        number = 1
-        while (older := log.with_name(f"evidence.{number}.jsonl")).exists():
-            number += 1
-        log.rename(older)
+def _set_aside(log: Path) -> tuple[Path, Path] | None:
+    """Evidence of an earlier run in the same folder is kept under another name: runs are never mixed or lost.
+
+    The two names of the log, before and now; None where there was none.
+    """
+    if not log.is_file() or log.is_symlink() or not log.stat().st_size:
+        return None
+    number = 1
+    while (older := log.with_name(f"evidence.{number}.jsonl")).exists():
+        number += 1
+    log.rename(older)
+    return log, older
 
 
 _SEVERITY_OF_OUTCOME = {"Corroborated": 0, "Skipped": 1, "Falsified": 2, "Timeout": 3, "Crashed": 4}

@@ -74,6 +74,7 @@ def check_before_run(config: pytest.Config, recorder: Recorder) -> None:
     if not paths:
         return
     checks_namespace(config)
+    _check_selection(config)
     models = [path for path in paths if not _is_verification(path)]
     for path in paths:
         recorder.header += _compared_with_lock(config, path)
@@ -84,6 +85,17 @@ def check_before_run(config: pytest.Config, recorder: Recorder) -> None:
     if not config.option.collectonly:
         named = models or paths
         recorder.open_folder([path.name.split(".playbook.")[0].removesuffix(".yaml") for path in named])
+
+
+def _check_selection(config: pytest.Config) -> None:
+    """UsageError for a part or a depth that does not exist, before workers are started and a folder is made."""
+    from pytest_aprqa.item_selection import depth_asked
+    from pytest_aprqa.options import option_or_ini
+    from pytest_aprqa.sharding import parse_shard
+
+    depth_asked(config)
+    if (shard := option_or_ini(config, "--shard")) is not None:
+        parse_shard(str(shard))
 
 
 def _compared_with_lock(config: pytest.Config, path: Path) -> list[str]:

@@ -1,16 +1,18 @@
-"""A new folder for each run, and the link `latest` that points to the newest one."""
+"""A new folder for each run, the link `latest` that points to the newest one, and taking both back."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import re
 import uuid
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from pytest_aprqa.evidence.errors import EvidenceError
 
-LATEST = "latest"
+LATEST, LOG = "latest", "evidence.jsonl"
 LONGEST_NAME = 80
 RUNS_IN_A_SECOND = 1000
 
@@ -58,3 +60,33 @@ def point_latest(base: Path, folder: Path) -> None:
         temporary.replace(link)
     except OSError:
         temporary.unlink(missing_ok=True)
+
+
+@dataclass(slots=True)
+class FolderBefore:
+    """What stood where a run writes, before it opened its folder: a run that never began leaves all as it was.
+
+    `base` is the folder of the link `latest`, None where the run's folder was given.
+    """
+
+    base: Path | None
+    aside: tuple[Path, Path] | None = None  # log of an earlier run: its name before, its name now
+    latest: str | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        if self.base is not None and (link := self.base / LATEST).is_symlink():
+            self.latest = str(link.readlink())
+
+    def restore(self, folder: Path) -> None:
+        """Remove the empty log and the folder if nothing else is in it, give `latest` and the earlier log back."""
+        log = folder / LOG
+        with contextlib.suppress(OSError):
+            if log.is_file() and not log.is_symlink() and not log.stat().st_size:
+                log.unlink()
+            if self.aside is not None and not self.aside[0].exists():
+                self.aside[1].rename(self.aside[0])
+            if self.base is not None:
+                folder.rmdir()
+                (self.base / LATEST).unlink()
+                if self.latest is not None:
+                    point_latest(self.base, self.base / self.latest)

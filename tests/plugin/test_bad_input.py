@@ -77,6 +77,33 @@ def test_unwritable_evidence_folder_is_known_before_the_first_item(project):
     assert_one_error(project.run(f"--playbook={path}", "--evidence-dir", "file/evidence"), "file/evidence")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "folder"),
+    [
+        (["--shard=3/2"], None),
+        (["--shard=3/2", "-n2"], None),
+        (["--depth=deep"], None),
+        (["no-such-test.py"], None),
+        (["no-such-test.py"], "given"),
+    ],
+)
+def test_wrong_use_seen_late_leaves_no_run_behind(project, arguments, folder):
+    evidence = project.path / (folder or "evidence")
+    log = evidence / ("evidence.jsonl" if folder else "earlier/evidence.jsonl")
+    log.parent.mkdir(parents=True)
+    log.write_text("{}\n")
+    if folder is None:
+        (evidence / "latest").symlink_to("earlier")
+    before = sorted(path.relative_to(evidence) for path in evidence.rglob("*"))
+    options = [f"--evidence-dir={folder}"] if folder else []
+    result = project.run(f"--playbook={project.write_playbook()}", *options, *arguments)
+    assert_one_error(result, arguments[0].partition("=")[2])
+    assert result.stderr.str().count("ERROR: ") == 1
+    assert "evidence: " not in result.stdout.str()
+    assert sorted(path.relative_to(evidence) for path in evidence.rglob("*")) == before
+    assert folder or (evidence / "latest").resolve() == log.parent.resolve()
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full to play a full disk")
 def test_full_disk_ends_the_run_with_one_message(project):
     path = project.write_playbook()

@@ -65,7 +65,9 @@ def _with_bos_policy(declaration: TokenizerDeclaration) -> TokenizerDeclaration:
         return declaration
     begin = whole[0]
     known = begin if declaration.bos_id is None and begin < len(declaration.tokens) else declaration.bos_id
-    return dataclasses.replace(declaration, bos_id=known, add_bos=known == begin)
+    judged = dataclasses.replace(declaration, bos_id=known, add_bos=known == begin)
+    judged.__dict__["built"] = declaration.built  # of the same text; building a large vocabulary takes a second
+    return judged
 
 
 def _tokens(path: Path, document: dict[str, Any]) -> tuple[list[str], list[int]]:

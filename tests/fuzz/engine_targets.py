@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import json
 import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -66,9 +68,41 @@ def _engine() -> tuple[UrlEngine, list[bytes]]:
     return engine, body
 
 
+class _Answers:
+    """In the place of the HTTP client, whose requests and cookies take most of the time: answers of its real kind."""
+
+    def __init__(self) -> None:
+        self.body = b""
+
+    @contextmanager
+    def stream(self, *request: str, json: object) -> Iterator[httpx.Response]:
+        yield httpx.Response(200, content=self.body)
+
+
+@functools.cache
+def _engine_without_client() -> tuple[UrlEngine, _Answers]:
+    engine, client = UrlEngine("http://server.invalid"), _Answers()
+    engine._client = client  # type: ignore[assignment]
+    engine._description = EngineDescription("url", "1", "cpu", "not told", 0, {})
+    return engine, client
+
+
 def _answered(path: Path, streamed: bool) -> None:
     engine, body = _engine()
     body[0] = path.read_bytes()
+    _ask(engine, streamed)
+
+
+def _parsed(streamed: bool) -> Callable[[Path], None]:
+    def read(path: Path) -> None:
+        engine, client = _engine_without_client()
+        client.body = path.read_bytes()
+        _ask(engine, streamed)
+
+    return read
+
+
+def _ask(engine: UrlEngine, streamed: bool) -> None:
     sink = (lambda text, ids: None) if streamed else None
     (result,) = engine.generate([GenerationRequest("k", "2+2=")], lambda *_: None, sink)
     if result.error is not None:
@@ -108,6 +142,6 @@ def _text_seeds() -> Seeds:
 ENGINE_TARGETS = {
     "apr-run": Target("run.txt", documents(_RUN), _read_run),
     "apr-text": Target("text.txt", _text_seeds, _read_texts),
-    "answer": Target("answer.json", documents(_ANSWER), _read_answer),
-    "stream": Target("stream.txt", _stream_seeds, _read_stream),
+    "answer": Target("answer.json", documents(_ANSWER), _read_answer, parser=_parsed(streamed=False)),
+    "stream": Target("stream.txt", _stream_seeds, _read_stream, parser=_parsed(streamed=True)),
 }

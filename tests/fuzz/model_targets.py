@@ -8,6 +8,7 @@ import struct
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from pytest_aprqa.formats.errors import LocatedError
 from pytest_aprqa.formats.gguf_file import GgufFile
@@ -19,6 +20,7 @@ from pytest_aprqa.lifecycle.source import open_source
 from pytest_aprqa.models.artifact import OpenArtifact, open_artifact
 from pytest_aprqa.models.config import config_from_hf
 from pytest_aprqa.models.families import integrity_problems, layout_problems
+from pytest_aprqa.models.tokenizer import TokenizerDeclaration
 from pytest_aprqa.models.tokenizer_folder import tokenizer_from_hf
 from tests.formats.raw_files import good_apr, good_gguf, good_safetensors
 from tests.fuzz import mutations
@@ -121,8 +123,24 @@ def _read_tokenizer(path: Path) -> None:
     tokenizer.decode(tokenizer.encode(SAMPLE)[:20])
 
 
+_BUILD = TokenizerDeclaration.build
+_BUILT: dict[str | None, Any] = {}
+
+
+def _built_once(declaration: TokenizerDeclaration) -> Any:
+    if declaration.hf_json not in _BUILT:
+        _BUILT.clear()
+        _BUILT[declaration.hf_json] = _BUILD(declaration)
+    return _BUILT[declaration.hf_json]
+
+
 def _read_settings(path: Path) -> None:
-    tokenizer_from_hf(path.parent)
+    """What stands beside a sound tokenizer.json; the library builds the tokenizer of that text once."""
+    TokenizerDeclaration.build = _built_once  # type: ignore[method-assign]
+    try:
+        tokenizer_from_hf(path.parent)
+    finally:
+        TokenizerDeclaration.build = _BUILD  # type: ignore[method-assign]
 
 
 def _safetensors_seeds() -> Seeds:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,7 +60,8 @@ def command(
 
     MODEL is a file (GGUF, APR, SafeTensors) or the folder of a SafeTensors model, of which GGUF and APR are derived.
     Each engine is compared with torch on the first file. With --certify a playbook is run on each of them too, scores
-    and verdicts are set side by side. Exit codes: 0 all agree, 1 a disagreement or an engine that failed, 2 wrong use.
+    and verdicts are set side by side. Exit codes: 0 all agree, 1 a disagreement, an engine that failed, or nothing that
+    ran, 2 wrong use.
     Example: aprqa engines model.gguf --engine torch --engine llama
     Example: aprqa engines models/tiny-qwen2 --certify tiny-qwen2-mvp --apr-binary apr
     """
@@ -101,7 +102,7 @@ def command(
         click.echo(json.dumps(rows, indent=2))
     elif certificates:
         show_certificates(str(playbook), certificates, differences)
-    ctx.exit(1 if failed or differences else 0)
+    ctx.exit(1 if failed or differences or _nothing_ran(reports, certificates) else 0)
 
 
 def _certified(
@@ -123,6 +124,17 @@ def _certified(
             )  # fmt: skip
             certificates.append(found)
     return certificates
+
+
+def _nothing_ran(reports: Sequence[EngineRun], certificates: Sequence[EngineCertificate]) -> bool:
+    """Whether no engine was asked, or the playbook was run on none, or not on one that is here: it was asked."""
+    from pytest_aprqa.engine_certification import NOT_RUN
+
+    asked = {run.engine for run in reports if not run.skipped}
+    if not asked:
+        click.echo("nothing was compared: no engine that was asked for can run this here", err=True)
+    not_run = [one.engine for one in certificates if one.status == NOT_RUN]
+    return not asked or (bool(not_run) and (len(not_run) == len(certificates) or not asked.isdisjoint(not_run)))
 
 
 def _next(compared: Iterator[EngineRun]) -> EngineRun | None:

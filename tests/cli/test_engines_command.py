@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from pytest_aprqa.cli.engines import command
+from pytest_aprqa.cli.engines import _nothing_ran, command
+from pytest_aprqa.engine_certification import NOT_RUN, EngineCertificate
+from pytest_aprqa.engine_comparison import EngineRun
 from pytest_aprqa.models.bundled import bundled_folder
 
 MODEL = bundled_folder() / "models" / "tiny-qwen2" / "model.safetensors"
@@ -55,6 +58,39 @@ def test_an_engine_that_fails_is_exit_1_with_its_reason(run, program, monkeypatc
     shown = run(MODEL, "--engine", "apr", "--apr-binary", program, "-p", "guilty")
     assert shown.exit_code == 1
     assert "exit code 101" in shown.output
+
+
+def test_where_nothing_is_compared_nothing_agrees(run):
+    shown = run(MODEL, "--engine", "llama")  # runs no SafeTensors file
+    assert shown.exit_code == 1
+    assert "nothing was compared: no engine that was asked for can run this here" in shown.output
+
+
+@pytest.mark.slow
+def test_a_playbook_that_ran_on_no_engine_is_exit_1(run):
+    words = ("--engine", "torch", "-p", "Hello!", "-n", "1", "--certify", "no-such-playbook")
+    shown = run(MODEL, *words)
+    assert shown.exit_code == 1
+    assert re.search(r"torch +NOT RUN +--playbook no-such-playbook: .*no such playbook", shown.output)
+
+
+@pytest.mark.parametrize(
+    ("not_run", "asked", "failed"),
+    [
+        ([], {"torch"}, False),
+        ([], set(), True),
+        (["apr"], {"torch"}, False),  # it is not here, and was skipped in the comparison too
+        (["apr"], {"torch", "apr"}, True),
+        (["torch", "apr"], set(), True),
+    ],
+)
+def test_an_engine_that_answers_must_run_the_playbook_too(not_run, asked, failed):
+    certificates = [EngineCertificate(name, NOT_RUN if name in not_run else "BLOCKED") for name in ("torch", "apr")]
+    runs = [
+        EngineRun("safetensors", MODEL, name, problem="not here", skipped=name not in asked)
+        for name in ("torch", "apr")
+    ]
+    assert _nothing_ran(runs, certificates) is failed
 
 
 @pytest.mark.parametrize("words", [["--engine", "nothing"], ["--engine", "url"]])

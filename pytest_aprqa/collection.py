@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -176,6 +177,8 @@ def _import_checks(name: str, config: pytest.Config) -> ModuleType:
         if found is None:
             raise pytest.UsageError(f"--aprqa-checks: no file {name}; looked at {', '.join(map(str, candidates))}")
         return _import_file(found, config)
+    if "/" in name or os.sep in name:
+        raise pytest.UsageError(f"--aprqa-checks: found {name!r}; give a file that ends in .py or the name of a module")
     try:
         pytest.register_assert_rewrite(name)
         return importlib.import_module(name)

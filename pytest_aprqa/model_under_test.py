@@ -74,6 +74,11 @@ class ModelUnderTest:
 
     def _find_source(self) -> Artifact:
         from pytest_aprqa.models.artifact import describe_artifact
+
+        return describe_artifact(self.source_of_against(), GROUND_TRUTH, origin="published")
+
+    def source_of_against(self) -> Path:
+        """The SafeTensors file in the folder of `--against`, which is given. FormatNotAvailable: there is none."""
         from pytest_aprqa.models.location import find_artifact_file
 
         folder = self.settings.against
@@ -81,7 +86,7 @@ class ModelUnderTest:
         found = find_artifact_file(folder, GROUND_TRUTH) if folder.exists() else None
         if found is None:
             raise FormatNotAvailable(f"--against {folder}: no SafeTensors model there")
-        return describe_artifact(found, GROUND_TRUTH, origin="published")
+        return found
 
     def opened_source(self) -> OpenArtifact:
         """The ground truth, opened by its own declaration, kept open for the process."""

@@ -65,8 +65,13 @@ class Recorder:
             if resumed is None or self.folder.resolve() != resumed:
                 self._before.aside = _set_aside(self.folder / "evidence.jsonl")
             self._log = EvidenceLog(self.folder / "evidence.jsonl")
-        except (OSError, EvidenceError) as error:
+        except EvidenceError as error:
             raise pytest.UsageError(f"evidence folder cannot be used: {error}") from None
+        except OSError as error:
+            advice = "choose a folder that can be written"
+            raise pytest.UsageError(
+                f"evidence folder cannot be used: {error.filename}: {error.strerror}; {advice}"
+            ) from None
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:

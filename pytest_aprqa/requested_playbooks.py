@@ -135,7 +135,7 @@ def _is_verification(path: Path) -> bool:
 def _check_one(config: pytest.Config, path: Path) -> list[str]:
     """Load one playbook and locate its model; lines for the report header."""
     from pytest_aprqa.collection_memory import playbook_of
-    from pytest_aprqa.model_under_test import ModelUnderTest
+    from pytest_aprqa.model_under_test import FormatNotAvailable, ModelUnderTest
     from pytest_aprqa.models.errors import ModelError
     from pytest_aprqa.playbooks.errors import PlaybookError
 
@@ -145,7 +145,10 @@ def _check_one(config: pytest.Config, path: Path) -> list[str]:
         lines = [f"playbook: {path}", *(f"warning: {warning}" for warning in playbook.warnings)]
         lines += [f"[WARN] Implicit skip detected: {name}" for name in playbook.implicit_skips]
         if not config.option.collectonly:
-            location = ModelUnderTest(playbook, settings).location
+            model = ModelUnderTest(playbook, settings)
+            location = model.location
+            if settings.against is not None:
+                model.source_of_against()
             lines.append(f"model: {playbook.model.hf_repo} in {location.folder} ({location.how})")
         named = ", ".join(
             f"{flag[2:]} from {source}" for flag, source in settings.sources.items() if source != "default"
@@ -155,7 +158,7 @@ def _check_one(config: pytest.Config, path: Path) -> list[str]:
             + (f", tier {settings.tier}" if settings.tier else "")
             + (f" ({named})" if named else "")
         )
-    except (PlaybookError, SettingsError) as error:
+    except (PlaybookError, SettingsError, FormatNotAvailable) as error:
         raise pytest.UsageError(str(error)) from None
     except ModelError as error:
         raise pytest.UsageError(f"{path.name}: {error}") from None

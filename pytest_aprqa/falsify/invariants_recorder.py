@@ -17,8 +17,8 @@ class InvariantsRecorder(FalsifyRecorder):
     """Takes the place of the recorder: no model is under test."""
 
     def __init__(self, config: pytest.Config) -> None:
+        examples_asked(config)  # a usage error before anything is made or collected
         super().__init__(config)
-        examples_asked(config)  # a usage error before anything is collected
 
     @pytest.hookimpl(wrapper=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> Any:

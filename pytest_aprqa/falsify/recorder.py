@@ -20,8 +20,8 @@ class FalsifyRecorder(Recorder):
     """Takes the place of the recorder: what is proven here are the gates, so no model gets evidence or a score."""
 
     def __init__(self, config: pytest.Config) -> None:
+        clean_models(config)  # a usage error before anything is made or collected
         super().__init__(config)
-        clean_models(config)  # a usage error before anything is collected
         self.results: list[dict[str, Any]] = []
         self.matrix: dict[str, Any] | None = None
 

@@ -78,6 +78,20 @@ def test_unwritable_evidence_folder_is_known_before_the_first_item(project):
 
 
 @pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--against=nowhere", "nowhere: no SafeTensors model there"),
+        ("--against=file", "file: no SafeTensors model there"),
+        ("--aprqa-checks=some/folder", "found 'some/folder'; give a file that ends in .py"),
+        ("--evidence-dir=file", "file: File exists; choose a folder that can be written"),
+    ],
+)
+def test_a_path_that_is_none_is_known_before_the_first_item(project, option, said):
+    (project.path / "file").write_text("no model", encoding="utf-8")
+    assert_one_error(project.run(f"--playbook={project.write_playbook()}", option), said)
+
+
+@pytest.mark.parametrize(
     ("arguments", "folder"),
     [
         (["--shard=3/2"], None),

@@ -11,8 +11,9 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import parse_qsl
 
 from pytest_aprqa.engines.allocator import give_free_memory_back, give_large_blocks_back
@@ -55,9 +56,18 @@ class Answers:
             self.send(kind="progress", what=what, done=done, total=total)
 
 
-def main() -> None:
-    """Run until the parent closes the pipe or dies."""
-    arguments = _arguments()
+def run(arguments: Sequence[str]) -> NoReturn:
+    """All that this process does: obey until the parent closes the pipe or dies."""
+    try:
+        with contextlib.suppress(BrokenPipeError):
+            _main(_parsed(arguments))
+    except BaseException as error:
+        die(error)
+    sys.stderr.flush()
+    os._exit(0)  # threads of the server and of torch are not waited for
+
+
+def _main(arguments: argparse.Namespace) -> None:
     for descriptor in (arguments.commands, arguments.answers, arguments.memory):
         if descriptor is None:
             continue
@@ -66,7 +76,7 @@ def main() -> None:
     _limit_memory(arguments.memory_limit)
     give_large_blocks_back()
     if arguments.die_with_parent:
-        _die_with_parent()
+        die_with_parent()
     threading.Thread(target=_watch_parent, args=(arguments.parent,), daemon=True).start()
     answers = Answers(arguments.answers, arguments.memory)
     engine = _make_engine(arguments.engine, arguments.threads)
@@ -184,10 +194,16 @@ def _one_line(error: Exception) -> str:
 
 def _make_engine(name: str, threads: int | None) -> Any:
     """An engine by its short name or `module:Class`, with the options that follow a question mark."""
-    name, _, query = name.partition("?")
-    module, _, attribute = BUILT_IN.get(name, name).partition(":")
-    options = dict(parse_qsl(query, keep_blank_values=True))
+    module, attribute = location(name)
+    options = dict(parse_qsl(name.partition("?")[2], keep_blank_values=True))
     return getattr(importlib.import_module(module), attribute)(threads=threads, **options)
+
+
+def location(name: str) -> tuple[str, str]:
+    """(module, class) of an engine by its short name or `module:Class`, options left out."""
+    name = name.partition("?")[0]
+    module, _, attribute = BUILT_IN.get(name, name).partition(":")
+    return module, attribute
 
 
 def _limit_memory(limit: int | None) -> None:
@@ -197,7 +213,7 @@ def _limit_memory(limit: int | None) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """Ask the kernel to end this process with its parent, even while native code keeps every thread from running."""
     if sys.platform == "linux":
         import ctypes
@@ -212,7 +228,7 @@ def _watch_parent(parent: int) -> None:
     os._exit(1)
 
 
-def _arguments() -> argparse.Namespace:
+def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("--engine", required=True)
     parser.add_argument("--commands", type=int, required=True)
@@ -222,14 +238,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int)
     parser.add_argument("--memory-limit", type=int)
     parser.add_argument("--die-with-parent", action="store_true")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":
-    try:
-        with contextlib.suppress(BrokenPipeError):
-            main()
-    except BaseException as error:
-        die(error)
-    sys.stderr.flush()
-    os._exit(0)  # threads of the server and of torch are not waited for
+    run(sys.argv[1:])

@@ -26,6 +26,7 @@ from pytest_aprqa.engines.errors import (
     EngineTimeout,
     EngineUnavailable,
 )
+from pytest_aprqa.engines.forked_process import ForkedProcess, can_be_forked, end_all_servers, fork_server
 from pytest_aprqa.engines.protocol import EngineDescription, GenerationRequest, GenerationResult
 from pytest_aprqa.engines.shared_arrays import ArrayReader, open_memory
 
@@ -58,7 +59,7 @@ class EngineHost:
         self._memory_limit = memory_limit
         self._threads = threads
         self.on_progress = on_progress
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | ForkedProcess | None = None
         self._to_child: Any = None
         self._from_child: int | None = None
         self._memory: int | None = None  # that the child writes arrays to
@@ -79,36 +80,16 @@ class EngineHost:
         self.close()
         command_read, command_write = os.pipe()
         answer_read, answer_write = os.pipe()
-        arguments = [
-            sys.executable, "-m", "pytest_aprqa.engines.child", "--engine", self._engine,
-            "--commands", str(command_read), "--answers", str(answer_write), "--parent", str(os.getpid()),
-        ]  # fmt: skip
         self._memory = open_memory()
         self._arrays = ArrayReader(self._memory)
-        if self._memory is not None:
-            arguments += ["--memory", str(self._memory)]
-        if self._threads:
-            arguments += ["--threads", str(self._threads)]
-        if self._memory_limit:
-            arguments += ["--memory-limit", str(self._memory_limit)]
-        if threading.current_thread() is threading.main_thread():
-            # The kernel ends the child with the thread that started it: only the main thread lives as long as we do.
-            arguments.append("--die-with-parent")
         self._folder = tempfile.mkdtemp(prefix="aprqa-engine-")
         self._to_child = os.fdopen(command_write, "wb", buffering=0)
         self._from_child = answer_read
         self._buffer = bytearray()
         self._interrupted = False
         try:
-            self._process = subprocess.Popen(
-                arguments,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                pass_fds=(command_read, answer_write, *([] if self._memory is None else [self._memory])),
-                start_new_session=True,
-                env=self._environment(),
-            )
+            launch = self._fork if can_be_forked(self._engine) else self._launch
+            self._process = launch(command_read, answer_write)
         except OSError as error:
             self.close()
             raise EngineError(f"the engine's process cannot be started: {error}") from None
@@ -119,6 +100,37 @@ class EngineHost:
         self._stderr_reader = threading.Thread(target=self._keep_stderr, args=(self._process.stderr,), daemon=True)
         self._stderr_reader.start()
         _LIVING.add(self)
+
+    def _arguments(self) -> list[str]:
+        arguments = ["--engine", self._engine]
+        if self._threads:
+            arguments += ["--threads", str(self._threads)]
+        if self._memory_limit:
+            arguments += ["--memory-limit", str(self._memory_limit)]
+        return arguments
+
+    def _launch(self, commands: int, answers: int) -> subprocess.Popen[bytes]:
+        arguments = [sys.executable, "-m", "pytest_aprqa.engines.child", *self._arguments()]
+        arguments += ["--commands", str(commands), "--answers", str(answers), "--parent", str(os.getpid())]
+        if self._memory is not None:
+            arguments += ["--memory", str(self._memory)]
+        if threading.current_thread() is threading.main_thread():
+            # The kernel ends the child with the thread that started it: only the main thread lives as long as we do.
+            arguments.append("--die-with-parent")
+        return subprocess.Popen(
+            arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            pass_fds=(commands, answers, *([] if self._memory is None else [self._memory])),
+            start_new_session=True,
+            env=self._environment(),
+        )
+
+    def _fork(self, commands: int, answers: int) -> ForkedProcess:
+        environment = self._environment()
+        server = fork_server(self._engine, environment)
+        return server.fork(self._arguments(), environment, commands, answers, self._memory)
 
     def _environment(self) -> dict[str, str]:
         environment = dict(os.environ)
@@ -362,9 +374,14 @@ class EngineHost:
         return EngineCrashed(doing, exit_code=code, stderr_tail=tail)
 
 
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
+def _kill_group(process: subprocess.Popen[bytes] | ForkedProcess) -> None:
+    if isinstance(process, ForkedProcess):
+        process.kill()
+        if not process.born:
+            return  # nothing to wait for: it ends when it finds its pipes closed
+    else:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(timeout=GRACE_S)
 
@@ -379,6 +396,7 @@ def end_all_engines() -> None:
     """Kill and reap every child of this process. A fork of it has none."""
     for host in list(_LIVING):
         host.close()
+    end_all_servers()
 
 
 os.register_at_fork(after_in_child=_LIVING.clear)

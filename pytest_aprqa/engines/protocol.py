@@ -53,7 +53,7 @@ class GenerationRequest:
 class GenerationResult:
     """What came of one request. Ids are None where an engine does not tell them; `error` set means no answer.
 
-    `prompt_tokens` is the engine's own count, for engines that tell only the number.
+    `prompt_tokens` and `new_tokens` are the engine's own counts, for engines that tell only the numbers.
     """
 
     key: str
@@ -65,11 +65,17 @@ class GenerationResult:
     first_token_seconds: float | None = None
     error: str | None = None
     prompt_tokens: int | None = None
+    new_tokens: int | None = None
 
     @property
     def prompt_length(self) -> int | None:
         """Number of prompt tokens: of the ids, else as the engine counts them; None where it tells neither."""
         return len(self.prompt_ids) if self.prompt_ids is not None else self.prompt_tokens
+
+    @property
+    def new_length(self) -> int | None:
+        """Number of new tokens: of the ids, else as the engine counts them; None where it tells neither."""
+        return len(self.new_ids) if self.new_ids is not None else self.new_tokens
 
 
 @dataclass(frozen=True, slots=True)

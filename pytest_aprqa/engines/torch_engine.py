@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy
@@ -14,20 +13,24 @@ import transformers
 from pytest_aprqa.engines.errors import EngineError, EngineLoadError, EngineUnavailable
 from pytest_aprqa.engines.packed_linear import pack_linears
 from pytest_aprqa.engines.protocol import EngineDescription, GenerationRequest, GenerationResult, Progress, TokenSink
-from pytest_aprqa.formats.permutation import unpermute_rows
-from pytest_aprqa.models.artifact import Artifact, OpenArtifact, open_artifact
+from pytest_aprqa.engines.torch_model import (
+    check_filled,
+    check_names,
+    compute_type,
+    empty_model,
+    fill,
+    import_libraries,
+)
+from pytest_aprqa.models.artifact import Artifact, open_artifact
 from pytest_aprqa.models.chat_template import render_chat
 from pytest_aprqa.models.errors import ModelError
-from pytest_aprqa.models.families import FAMILIES, expected_tensors
+from pytest_aprqa.models.families import FAMILIES
 from pytest_aprqa.models.tokenizer import TokenizerDeclaration
 
-HEAD = "lm_head.weight"
-FLOAT32_PARAMETERS = 300_000_000  # below this many, float32 costs little and is the reference's own type
+__all__ = ["TorchEngine", "TorchGpuEngine", "import_libraries"]  # the last is asked for by the fork server
+
 BATCH_TOKENS = 16_384  # prompt and new tokens of one batch, padding included; bounds the key-value cache
 PREFILL_TOKENS = 1024  # of a prompt at once: eager attention keeps this many rows of scores, not prompt x prompt
-STORED_AS = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-PIECE = 1 << 24  # bytes of a stored tensor at once
-SHOWN = 5
 REPLACEMENT = "\ufffd"
 
 
@@ -59,15 +62,15 @@ class TorchEngine:
                 )
             self._tokenizer = opened.tokenizer
             self._tokenizer.built  # noqa: B018 - a tokenizer that cannot be built is a load error
-            names = _check_names(opened, artifact)
-            dtype = _compute_type(opened, names)
-            model = _empty_model(opened, dtype, self.device)
+            names = check_names(opened, artifact)
+            dtype = compute_type(opened, names)
+            model = empty_model(opened, dtype, self.device)
             for number, name in enumerate(names):
                 progress(f"loading {name}", number, len(names))
-                _fill(model, name, opened, dtype, self.device)
+                fill(model, name, opened, dtype, self.device)
             if config.tied_embeddings:
                 model.tie_weights()
-            _check_filled(model, artifact)
+            check_filled(model, artifact)
             packed = pack_linears(model) if dtype == torch.bfloat16 and self.device == "cpu" else 0
             progress("loaded", len(names), len(names))
             stored: dict[str, int] = {}
@@ -352,97 +355,3 @@ def _refusal(request: GenerationRequest, error: str) -> GenerationResult:
     return GenerationResult(
         key=request.key, text="", prompt_ids=None, new_ids=None, finish_reason="error", seconds=0.0, error=error
     )
-
-
-def _check_names(opened: OpenArtifact, artifact: Artifact) -> list[str]:
-    expected = expected_tensors(opened.config)
-    present = opened.tensors.names()
-    extra = [n for n in present if n not in expected and not n.endswith("rotary_emb.inv_freq")]
-    if HEAD in extra and opened.config.tied_embeddings:
-        extra.remove(HEAD)
-    missing = sorted(expected.keys() - set(present))
-    shapes = {name: tuple(opened.tensors.entry(name).shape) for name in present if name in expected}
-    wrong = [name for name, shape in shapes.items() if shape != expected[name]]
-    problems = []
-    if missing:
-        problems.append(f"{len(missing)} tensors are missing: {', '.join(missing[:SHOWN])}")
-    if extra:
-        problems.append(f"{len(extra)} tensors have no place in the model: {', '.join(extra[:SHOWN])}")
-    problems += [
-        f"tensor {name}: shape {list(shapes[name])}, the model needs {list(expected[name])}" for name in wrong[:SHOWN]
-    ]
-    if len(wrong) > SHOWN:
-        problems.append(f"{len(wrong) - SHOWN} more tensors have a wrong shape")
-    if problems:
-        raise EngineLoadError(f"{artifact.path}: {'; '.join(problems)}")
-    return list(shapes)
-
-
-def _check_filled(model: Any, artifact: Artifact) -> None:
-    """What transformers' model has and nobody filled would be no weight at all."""
-    empty = [name for name, tensor in (*model.named_parameters(), *model.named_buffers()) if tensor.is_meta]
-    if empty:
-        raise EngineLoadError(
-            f"{artifact.path}: the model that the artifact declares has {len(empty)} tensors that the declaration does"
-            f" not account for: {', '.join(empty[:SHOWN])}"
-        )
-
-
-def _compute_type(opened: OpenArtifact, names: list[str]) -> torch.dtype:
-    parameters = sum(int(numpy.prod(opened.tensors.entry(name).shape)) for name in names)
-    if parameters < FLOAT32_PARAMETERS:
-        return torch.float32
-    kinds = {opened.tensors.entry(name).dtype for name in names}
-    return torch.float32 if kinds == {"F32"} else torch.bfloat16
-
-
-def _empty_model(opened: OpenArtifact, dtype: torch.dtype, device: str) -> Any:
-    config = transformers.AutoConfig.for_model(opened.config.architecture, **opened.config.to_transformers())
-    with torch.device("meta"):
-        model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager", dtype=dtype)
-    # Rotary tables are not parameters: computed again outside the meta device, from the artifact's own base.
-    model.model.rotary_emb = type(model.model.rotary_emb)(config=model.config).to(device)
-    return model
-
-
-def _fill(model: Any, name: str, opened: OpenArtifact, dtype: torch.dtype, device: str) -> None:
-    """Give the model one tensor of the artifact; besides the result only a piece of it is in memory."""
-    module_name, _, leaf = name.rpartition(".")
-    try:
-        module = model.get_submodule(module_name)
-        current = module._parameters[leaf]
-    except (AttributeError, KeyError):
-        raise EngineLoadError(f"{opened.file.path}: tensor {name} has no place in the model") from None
-    shape = tuple(opened.tensors.entry(name).shape)
-    if tuple(current.shape) != shape:
-        raise EngineLoadError(
-            f"{opened.file.path}: tensor {name}: shape {list(shape)}, the model needs {list(current.shape)}"
-        )
-    tensor = torch.empty(shape, dtype=dtype, device=device)
-    flat, at = tensor.view(-1), 0
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The given (NumPy array|buffer) is not writable")  # it is only read
-        for values in _pieces(opened, name):
-            flat[at : at + values.numel()] = values
-            at += values.numel()
-    module._parameters[leaf] = torch.nn.Parameter(tensor, requires_grad=False)
-
-
-def _pieces(opened: OpenArtifact, name: str) -> Iterator[torch.Tensor]:
-    """Flat values of one tensor as the model computes with them, in float32 or as they are stored."""
-    config = opened.config
-    if config.rope_style == "interleaved" and (".q_proj." in name or ".k_proj." in name):
-        # The file declares that adjacent pairs rotate; transformers rotates halves. Reordering the rows of each head
-        # makes the one compute the other.
-        values: numpy.ndarray = opened.tensors.read(name)
-        heads = config.num_heads if ".q_proj." in name else config.num_kv_heads
-        yield torch.from_numpy(numpy.ascontiguousarray(unpermute_rows(values, heads))).view(-1)
-        return
-    stored, kind = opened.tensors.stored(name), STORED_AS.get(opened.tensors.entry(name).dtype)
-    if stored is None or kind is None or stored.ctypes.data % kind.itemsize:
-        yield from map(torch.from_numpy, opened.tensors.chunks(name))
-        return
-    for start in range(0, stored.size, PIECE):
-        piece = stored[start : start + PIECE]
-        yield torch.from_numpy(piece).view(kind)  # torch converts on all cores
-        opened.tensors.count_read(name, piece.size)

@@ -21,8 +21,9 @@ PATIENCE_S = 600.0  # of one request; the caller's own time limit is shorter and
 CONNECT_S = 10.0
 LARGEST_ANSWER = 16 << 20  # bytes
 SHOWN = 200  # characters of a refusal
-# Said where the server takes it: some punish repetition unless told otherwise, and greedy is not greedy then.
-NEUTRAL = {"repeat_penalty": 1.0}
+# Said where the server takes it: some punish repetition unless told otherwise, and greedy is not greedy then; some
+# leave out the rare tokens unless told otherwise, and a temperature is not all that shapes their draws then.
+NEUTRAL = {"repeat_penalty": 1.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0}
 # Where servers tell the ids of a text: (route, field of the request, field of the answer).
 TOKENIZERS = (
     ("/tokenize", "text", "token_ids"),  # apr serve
@@ -62,7 +63,7 @@ class UrlEngine:
         self._model = _first_model(listed)
         health = self._health()
         told = health.get("compute_mode")
-        self._neutral = NEUTRAL if self._asked_once(**NEUTRAL) is not None else {}
+        self._neutral = self._fields_that_are_taken()
         choice = self._asked_once(logprobs=1) or {}
         self._description = EngineDescription(
             name="url",
@@ -156,6 +157,11 @@ class UrlEngine:
             return None
         return choice if isinstance(choice, dict) else None
 
+    def _fields_that_are_taken(self) -> dict[str, float]:
+        if self._asked_once(**NEUTRAL) is not None:
+            return NEUTRAL
+        return {name: value for name, value in NEUTRAL.items() if self._asked_once(**{name: value}) is not None}
+
     def _body(self, request: GenerationRequest) -> tuple[str, dict[str, Any]]:
         body: dict[str, Any] = {"max_tokens": request.max_new_tokens, "temperature": request.temperature}
         body |= {"seed": request.seed, **self._neutral}
@@ -233,7 +239,8 @@ def _result(
     seconds: float,
     first: float | None,
 ) -> GenerationResult:
-    counted = usage.get("prompt_tokens") if isinstance(usage, dict) else None
+    counts = [usage.get(name) if isinstance(usage, dict) else None for name in ("prompt_tokens", "completion_tokens")]
+    prompt_tokens, new_tokens = (count if type(count) is int else None for count in counts)
     reason = choice.get("finish_reason")
     return GenerationResult(
         key=request.key,
@@ -243,7 +250,8 @@ def _result(
         finish_reason=reason if isinstance(reason, str) and reason else "none",
         seconds=seconds,
         first_token_seconds=first,
-        prompt_tokens=counted if type(counted) is int else None,
+        prompt_tokens=prompt_tokens,
+        new_tokens=new_tokens,
     )
 
 

@@ -16,7 +16,9 @@ from typing import Any
 import psutil
 import pytest
 
+from pytest_aprqa.engines import host as host_module
 from pytest_aprqa.engines.errors import EngineCrashed, EngineError, EngineLoadError, EngineTimeout
+from pytest_aprqa.engines.forked_process import can_be_forked
 from pytest_aprqa.engines.host import STDERR_LINE_LENGTH, STDERR_LINES, EngineHost
 from pytest_aprqa.engines.protocol import GenerationRequest
 from pytest_aprqa.models.artifact import Artifact
@@ -31,8 +33,13 @@ def artifact(tmp_path: Path) -> Artifact:
     return Artifact("safetensors", tmp_path / "model.safetensors", "published", "0" * 64)
 
 
-@pytest.fixture
-def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., EngineHost]]:
+@pytest.fixture(params=["started", "forked"])
+def start(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., EngineHost]]:
+    """Hosts whose child is a program of its own, or a fork of a process that has imported the libraries."""
+    if request.param == "forked":
+        if not can_be_forked("torch"):
+            pytest.skip("this system forks no engines")
+        monkeypatch.setattr(host_module, "can_be_forked", lambda name: True)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     hosts: list[EngineHost] = []
 
@@ -217,6 +224,7 @@ def test_child_killed_between_two_requests_is_a_crash_of_the_next(
 
 
 def test_close_twice_leaves_no_process_and_no_pipe(start: Callable[..., EngineHost], artifact: Artifact) -> None:
+    start("Behaves").close()  # the connection to a fork server stays
     before = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").is_dir() else 0
     host = start("Behaves")
     host.load(artifact, timeout_s=20)
@@ -235,9 +243,11 @@ PARENT = """
 import sys, time
 from dataclasses import replace
 from pathlib import Path
+from pytest_aprqa.engines import host as module
 from pytest_aprqa.engines.host import EngineHost
 from pytest_aprqa.engines.protocol import GenerationRequest
 from pytest_aprqa.models.artifact import Artifact
+module.can_be_forked = lambda name: sys.argv[1] == "forked"
 with EngineHost("tests.engines.misbehaving_engines:Hangs") as host:
     host.load(Artifact("safetensors", Path("x"), "published", ""), timeout_s=20)
     print(host.pid, flush=True)
@@ -245,10 +255,11 @@ with EngineHost("tests.engines.misbehaving_engines:Hangs") as host:
 """
 
 
+@pytest.mark.parametrize("kind", ["started", "forked"])
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_no_orphan_survives_its_parent(ending: signal.Signals) -> None:
+def test_no_orphan_survives_its_parent(ending: signal.Signals, kind: str) -> None:
     parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT],
+        [sys.executable, "-c", PARENT, kind],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         cwd=ROOT,

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 torch = pytest.importorskip("torch")
-from pytest_aprqa.engines import packed_linear, torch_engine  # noqa: E402
+from pytest_aprqa.engines import packed_linear, torch_model  # noqa: E402
 from pytest_aprqa.engines.torch_engine import TorchEngine  # noqa: E402
 from pytest_aprqa.models.artifact import describe_artifact  # noqa: E402
 
@@ -15,7 +15,7 @@ needs_product = pytest.mark.skipif(not packed_linear._available(), reason="no bf
 @pytest.fixture
 def load(monkeypatch: pytest.MonkeyPatch, random_qwen2_folder: Path):
     """A small model computed in bfloat16, as large ones are."""
-    monkeypatch.setattr(torch_engine, "FLOAT32_PARAMETERS", 0)
+    monkeypatch.setattr(torch_model, "FLOAT32_PARAMETERS", 0)
     engines = []
 
     def one(packed: bool) -> TorchEngine:

@@ -14,7 +14,8 @@ from safetensors.numpy import load_file
 
 from pytest_aprqa.engines.errors import EngineLoadError, EngineUnavailable
 from pytest_aprqa.engines.protocol import GenerationRequest
-from pytest_aprqa.engines.torch_engine import SHOWN, TorchEngine, TorchGpuEngine
+from pytest_aprqa.engines.torch_engine import TorchEngine, TorchGpuEngine
+from pytest_aprqa.engines.torch_model import SHOWN
 from pytest_aprqa.models.artifact import Artifact, describe_artifact
 from tests.model_fixtures import PROMPTS, write_plain_safetensors, write_random_qwen2
 

@@ -11,7 +11,10 @@ QUIET_SECONDS = 2.0  # the same worker is not shown more often than this
 
 
 class ProgressBoard:
-    """Prints `[aprqa gw0] gguf cpu: chat, 12 prompts` lines through the terminal reporter until stopped."""
+    """Prints `[aprqa gw0] gguf cpu: chat, 12 prompts` lines through the terminal reporter until stopped.
+
+    Only where the reporter writes to a terminal: in a log they would stand between the letters of the tests.
+    """
 
     def __init__(self, terminal: Any, shared: Path) -> None:
         self._terminal = terminal
@@ -21,8 +24,9 @@ class ProgressBoard:
         self._thread = threading.Thread(target=self._watch, name="aprqa-progress", daemon=True)
 
     def start(self) -> None:
-        """Begin to watch."""
-        self._thread.start()
+        """Begin to watch, on a terminal."""
+        if self._terminal.isatty:
+            self._thread.start()
 
     def stop(self) -> None:
         """End the thread; nothing is printed after this returns."""

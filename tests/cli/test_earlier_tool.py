@@ -144,5 +144,13 @@ def test_what_run_cannot_take_is_wrong_use(tmp_path, monkeypatch, capfd, argumen
 
 def test_lines_and_files_that_are_not_made_are_on_the_page():
     lines = PAGE.split("## Lines")[1]
-    for name in ("[ENVIRONMENT]", "[FAIL-FAST]", "check.json", "tensors.json", "trace.json", "`certify`"):
+    for name in (
+        "[ENVIRONMENT]",
+        "[FAIL-FAST]",
+        "check.json",
+        "tensors.json",
+        "trace.json",
+        "`certify`",
+        "=== Execution Results ===",
+    ):
         assert name in lines

@@ -156,7 +156,7 @@ def test_certify_says_in_a_dry_run_what_it_would_sign(tmp_path, monkeypatch, cap
     monkeypatch.chdir(tmp_path)
     private, _ = key_pair(tmp_path, "mine")
     assert call(["certify", "aprqa/tiny-qwen2", "--tier", "mvp", "--sign", str(private), "--dry-run"]) == 0
-    assert f"would sign certifications/tiny-qwen2/certificate.json with {private}" in capsys.readouterr().out
+    assert f"Signature: certifications/tiny-qwen2/certificate.json, with {private}" in capsys.readouterr().out
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []
 
 

@@ -67,6 +67,8 @@ def tier_not_met(
         return f"a part of the playbook: {score.part.found} of {score.part.expected or 'an unknown number of'} items"
     if score.raw_score < threshold:
         return f"below {threshold}"
+    if unknown := [gateway.id for gateway in score.gateways if gateway.passed is None]:
+        return f"nothing that ran says whether {', '.join(unknown)} holds"
     ran, skipped = scenario_counts(evidence)
     if ran < scenarios:
         more = f" ({skipped} more were skipped)" if skipped else ""

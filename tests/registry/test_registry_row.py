@@ -149,6 +149,14 @@ def without_cell():
     return [attempt(gate_id=e.gate_id, gateway=e.gateway, scenario={"prompt": None}) for e in full_run()]
 
 
+@pytest.mark.parametrize("gateway", ["G0", "G1", "G2", "G3", "G4"])
+def test_a_gateway_of_which_nothing_ran_earns_no_tier(gateway):
+    entries = [entry for entry in full_run() if entry.gateway != gateway] + answers(1)
+    assert after(RegistryRow.new("a/b"), entries)["certified_tier"] == "none"
+    told = tier_not_met(entries, scored(entries), threshold=700, scenarios=1)
+    assert told == f"nothing that ran says whether {gateway} holds"
+
+
 def test_checks_without_a_cell_are_no_scenarios():
     assert after(RegistryRow.new("a/b"), without_cell(), tier="deep", scenarios=1)["certified_tier"] == "none"
 

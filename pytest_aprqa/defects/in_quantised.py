@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pytest_aprqa.defects import origins
-from pytest_aprqa.defects.block_operations import damage_row, make_scale_nan, swap_bytes_of_scales
+from pytest_aprqa.defects.block_operations import damage_row, make_scale_nan, scale_head, swap_bytes_of_scales
 from pytest_aprqa.defects.defect import Defect
 from pytest_aprqa.defects.targets import FIRST, GATE, LAYER, MLP_DOWN, UP
 from pytest_aprqa.defects.tensor_operations import Operation, convert, in_every_layer, roll_rows, swap
 
 DOWN = FIRST + MLP_DOWN
+QUERY = "self_attn.q_proj.weight"
 
 
 def _defect(
@@ -57,6 +58,15 @@ def _of_every_type(format_name: str, base: str) -> tuple[Defect, ...]:
             f"rows of a {kind} matrix are off by one",
             roll_rows(DOWN, 1),
             origins.EMBEDDING_ROWS,
+        ),
+        _defect(
+            format_name,
+            base,
+            "head-scaled",
+            "I-4",
+            f"one attention head of {kind} blocks is scaled by 0.98",
+            scale_head(FIRST + QUERY, 0.98),
+            origins.HEAD_SCALED,
         ),
         _defect(
             format_name,

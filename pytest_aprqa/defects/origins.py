@@ -39,6 +39,9 @@ NORM_PLUS_ONE = "ggml-org/llama.cpp#5631, vllm-project/vllm#31464: norm weights 
 EMBEDDING_SCALED = "mattn/tensai#248: the embedding table was scaled by the root of the hidden size, then cached"
 ACTIVATIONS_OVERFLOW = "QwenLM/Qwen3#826, huggingface/transformers#5651: finite weights, NaN in hidden states"
 NORMS_SCALED = "ggml-org/llama.cpp#22565: report of norm weights 1.2 to 4 times their source's"
+HEAD_SCALED = (
+    "vllm-project/vllm#52997: rows of V scaled by K's scale; vllm-project/llm-compressor#2818: scales per head"
+)
 BIASES_LOST = "sbryngelson/ANEForge#253, onnxruntime/mobius#396: q/k/v biases of Qwen2 dropped, garbage"
 LAYER_ORDER = "b4rtaz/distributed-llama#52, ollama/ollama#12015: layers written in the order of their names"
 ROLES_MIXED = "b4rtaz/distributed-llama#52: which of w1, w2, w3 is gate, up and down"

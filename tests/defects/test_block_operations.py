@@ -9,6 +9,7 @@ from pytest_aprqa.defects.block_operations import (
     BLOCK_LAYOUTS,
     damage_row,
     make_scale_nan,
+    scale_head,
     swap_bytes_of_scales,
 )
 from pytest_aprqa.defects.errors import DefectNotApplicableError
@@ -86,3 +87,24 @@ def test_a_tensor_without_blocks_has_none_to_damage(tmp_path):
     write_plain_safetensors(folder / "model.safetensors", {NAME: np.ones((2, 4), np.float32)}, "F32")
     with pytest.raises(DefectNotApplicableError, match="not quantised in blocks but F32"):
         damage_row(NAME)(folder)
+
+
+@pytest.mark.parametrize("dtype", BLOCK_LAYOUTS)
+def test_one_head_is_scaled_and_no_other_row(tmp_path, dtype):
+    from pytest_aprqa.formats.gguf_writer import write_gguf
+
+    values = np.random.default_rng(6).standard_normal((ROWS, WIDTH)).astype(np.float32)
+    path = tmp_path / "head.gguf"
+    keys = [("general.architecture", "qwen2", "string")]
+    keys += [(f"qwen2.attention.head_count{one}", 3, "uint32") for one in ("", "_kv")]
+    write_gguf(path, "qwen2", keys, [("blk.0.attn_q.weight", dtype, (ROWS, WIDTH), codecs.encode(dtype, values))])
+
+    def stored():
+        with open_tensor_file(path) as file:
+            return file.read("blk.0.attn_q.weight").copy()
+
+    before = stored()
+    scale_head("model.layers.0.self_attn.q_proj.weight", 0.5)(path)
+    after = stored()
+    np.testing.assert_allclose(after[2:4], before[2:4] / 2, rtol=2e-3, atol=1e-6)
+    assert np.array_equal(after[[0, 1, 4, 5]], before[[0, 1, 4, 5]])

@@ -221,6 +221,7 @@ EXPECTED: dict[str, dict[str, set[str]] | None] = {
     "gguf-q8-scale-nan": {"tensors": blk(GGUF[UP], (0,))},
     "gguf-q8-scales-byte-swapped": {"tensors": blk("ffn_gate.weight", (0,))},
     "gguf-q8-rows-shifted": {"tensors": blk(GGUF[DOWN], (0,))},
+    "gguf-q8-head-scaled": {"tensors": blk("attn_q.weight", (0,))},
     "gguf-q8-gate-and-up-swapped": {"tensors": blk("ffn_up.weight", (0,)) | blk("ffn_gate.weight", (0,))},
     "gguf-q8-wider-fallback": {"tensors": blk(GGUF[DOWN], (0,))},
     "gguf-q8-lower-fallback": {"tensors": blk(GGUF[DOWN])},
@@ -232,6 +233,7 @@ EXPECTED: dict[str, dict[str, set[str]] | None] = {
             "scale-nan": ("ffn_up",),
             "scales-byte-swapped": ("ffn_gate",),
             "rows-shifted": ("ffn_down",),
+            "head-scaled": ("attn_q",),
             "gate-and-up-swapped": ("ffn_gate", "ffn_up"),
         }.items()
     },
@@ -241,6 +243,7 @@ EXPECTED: dict[str, dict[str, set[str]] | None] = {
     "apr-q4k-scale-nan": {"tensors": hf(UP, (0,))},
     "apr-q4k-scales-byte-swapped": {"tensors": hf(GATE, (0,))},
     "apr-q4k-rows-shifted": {"tensors": hf(DOWN, (0,))},
+    "apr-q4k-head-scaled": {"tensors": hf("self_attn.q_proj.weight", (0,))},
     "apr-q4k-gate-and-up-swapped": {"tensors": hf(UP, (0,)) | hf(GATE, (0,))},
     "apr-q4k-wider-fallback": {"tensors": hf(DOWN, (0,))},
 }

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_aprqa.artifact_check import check
+from pytest_aprqa.defects.block_operations import scale_head
 from pytest_aprqa.formats.opening import open_tensor_file
 from pytest_aprqa.lifecycle.derive import derive
 from pytest_aprqa.models.artifact import open_artifact
@@ -75,6 +76,16 @@ def test_the_check_does_not_refute_it(folder: Path, name: str, tmp_path: Path) -
     result = check([path], folder, "weights")
     assert [f"{one.gate}: {one.message}" for one in result.findings] == []
     assert "F-CONTRACT-I4-001" in {one["gate"] for one in result.tried}
+
+
+@pytest.mark.parametrize("name", ["Q8_0", "Q4_0", "Q4_K_M", "Q5_K_M"])
+def test_the_check_refutes_it_with_one_head_scaled(name: str, tmp_path: Path) -> None:
+    path = quantised_by_llama_cpp(TINY, name, tmp_path, tmp_path / "cache")
+    scale_head("model.layers.2.self_attn.q_proj.weight", 0.975)(path)
+    result = check([path], TINY, "weights")
+    (finding,) = [one for one in result.findings if one.gate == "F-CONTRACT-I4-001"]
+    assert finding.where == "model.layers.2.self_attn.q_proj.weight: head 1"
+    assert "one head is scaled" in finding.cause
 
 
 def test_the_check_refutes_it_with_one_matrix_damaged(tmp_path: Path) -> None:

@@ -57,6 +57,8 @@ def say_plan(say: Say, result: Certification, certificate: Path, key: Path | Non
         say(f"  Cannot certify: {result.model_id}\n    Reason: {result.reason}", fg="red")
         return
     say(f"  Would certify: {result.model_id}\n    Playbook: {result.playbook}")
+    if result.warning:
+        say(f"    [WARN] {result.warning}", fg="yellow")
     if key is not None:
         say(f"    Signature: {certificate}, with {key}")
 

@@ -38,6 +38,7 @@ class Certification:
     evidence: str | None = None
     counts: dict[str, int] = field(default_factory=dict)
     signature: str | None = None
+    warning: str | None = None
 
 
 @click.command()
@@ -207,6 +208,7 @@ def _certify_each(
                 check_lock(path, known)
             except PlaybookError as error:
                 result.reason, integrity = str(error), "FAILED"
+        result.warning = None if path is None or result.reason else _too_small(path, tier)
         folder = output / _short(model_id)
         if dry_run:
             say_plan(say, result, folder / "certificate.json", options["sign"])
@@ -215,12 +217,30 @@ def _certify_each(
         say(f"\n--- Certifying: {model_id} ---", bold=True)
         if path is not None:
             say(f"  Playbook: {path}\n  Integrity: {integrity}")
+        if result.warning:
+            say(f"  [WARN] {result.warning}", fg="yellow")
         if result.reason:
             prefix = "[INTEGRITY] " if integrity == "FAILED" else ""
             say(f"  {prefix}Not run: {result.reason}", fg="red")
         else:
             _run(result, tier, registry, folder, say, no_lock=no_integrity_check, **options)
         yield result
+
+
+def _too_small(path: Path, tier: Tier) -> str | None:
+    """What is wrong with a playbook whose whole matrix cannot prove TIER; None also where it cannot be loaded."""
+    from pytest_aprqa.playbooks.errors import PlaybookError
+    from pytest_aprqa.playbooks.loading import load_playbook
+    from pytest_aprqa.playbooks.scenarios import expand
+
+    try:
+        scenarios = expand(load_playbook(path))
+    except PlaybookError:
+        return None  # the run says what is wrong with it
+    most = sum(not tier.reason_to_leave_out(one.format, one.backend, one.modality, one) for one in scenarios)
+    if most >= tier.scenarios:
+        return None
+    return f"tier {tier.name} cannot be met: it asks for {tier.scenarios} scenarios, of this matrix {most} run at most"
 
 
 def _short(model_id: str) -> str:

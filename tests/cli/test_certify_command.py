@@ -232,6 +232,19 @@ def test_where_no_lock_is_there_is_a_warning_and_fail_fast_says_where_it_stopped
     assert "Updated:" not in out
 
 
+@pytest.mark.parametrize(("modalities", "count", "most"), [(3, 1, 9), (2, 9, 12), (3, 2, None), (3, 9, None)])
+def test_a_matrix_that_cannot_prove_the_tier_is_told_before_it_runs(place, capsys, modalities, count, most):
+    """The tier mvp asks for 18 scenarios and runs 2 of each cell: 9 cells have as many, 6 do not."""
+    data = playbook("tiny-mvp", hf_repo="demo/Tiny-2M", formats=["safetensors", "apr", "gguf"])
+    data["test_matrix"] |= {"modalities": ["run", "chat", "serve"][:modalities], "scenario_count": count}
+    path = place / "playbooks" / "models" / "tiny-mvp.playbook.yaml"
+    path.write_text(yaml.safe_dump(data))
+    assert certify("demo/Tiny-2M", "--tier", "mvp", "--no-integrity-check", "--dry-run") == 0
+    out = capsys.readouterr().out
+    assert ("[WARN] tier mvp cannot be met" in out) is (most is not None)
+    assert f"it asks for 18 scenarios, of this matrix {most} run at most\n" in out or most is None
+
+
 def test_a_beginning_of_families_takes_them(place, capsys):
     assert certify("--family", "de", "--tier", "smoke", "--dry-run") == 0
     captured = capsys.readouterr()

@@ -190,8 +190,7 @@ def scenario_map(playbook: Any, target: Any, claim: Claim) -> dict[str, Any]:
 
 def generation_facts(result: Any) -> dict[str, Any]:
     """Output, ids and speed of a generation, as evidence fields."""
-    new_ids = result.new_ids
-    total = len(new_ids) if new_ids is not None else None
+    total = result.new_length
     first = result.first_token_seconds
     return {
         "output": result.text[:OUTPUT_LIMIT],
@@ -204,7 +203,7 @@ def generation_facts(result: Any) -> dict[str, Any]:
         "generation": {
             "prompt_ids": result.prompt_ids,
             "prompt_tokens": getattr(result, "prompt_length", None),
-            "new_ids": new_ids,
+            "new_ids": result.new_ids,
             "finish_reason": result.finish_reason,
         },
     }

@@ -150,6 +150,7 @@ def complete(
         seconds=time.monotonic() - started,
         first_token_seconds=first,
         prompt_tokens=usage.get("prompt_tokens") if isinstance(usage, dict) else None,
+        new_tokens=usage.get("completion_tokens") if isinstance(usage, dict) else None,
     )
 
 

@@ -91,10 +91,10 @@ class GateFacts:
         return told.count("fail"), len(told)
 
     def new_ids(self) -> list[int]:
-        """How many new ids each answer has."""
-        counts = [len(result.new_ids) for _, result in self.answers() if result.new_ids is not None]
+        """How many new tokens each answer has."""
+        counts = [result.new_length for _, result in self.answers() if result.new_length is not None]
         if not counts:
-            raise NotMeasured("the engine does not tell its new ids")
+            raise NotMeasured("the engine does not tell how many tokens it generated")
         return counts
 
     def speed(self) -> float:

@@ -20,19 +20,39 @@ class GoodnessOfFit:
     worst: int | None  # the outcome that adds most; None: the rare ones together
 
 
-def probabilities(logits: Any, temperature: float, top_p: float = 1.0) -> Any:
-    """float64 distribution of the next token: softmax at a temperature, then the smallest set that holds `top_p`."""
+def probabilities(logits: Any, temperature: float, top_p: float = 1.0, *, cut_first: bool = False) -> Any:
+    """float64 distribution of the next token: softmax at a temperature, then the smallest set that holds `top_p`.
+
+    `cut_first`: the set is that of temperature 1, as llama.cpp takes it; the interface does not say which comes first.
+    """
+    import numpy
+
+    weights = _softmax(logits, temperature)
+    if top_p < 1:
+        ranked = _softmax(logits, 1.0) if cut_first else weights
+        order = numpy.argsort(-ranked, kind="stable")
+        kept = int(numpy.searchsorted(numpy.cumsum(ranked[order]), top_p)) + 1
+        weights[order[kept:]] = 0
+        weights /= weights.sum()
+    return weights
+
+
+def share_between(weights: Any, least: float) -> float:
+    """A `top_p` of at least about `least` in the middle of the last kept token's share: rounding decides nothing."""
+    import numpy
+
+    ordered = -numpy.sort(-weights)
+    total = numpy.cumsum(ordered)
+    last = min(int(numpy.searchsorted(total, least)), len(total) - 1)
+    return float(total[last] - ordered[last] / 2)
+
+
+def _softmax(logits: Any, temperature: float) -> Any:
     import numpy
 
     scaled = logits.astype(numpy.float64) / temperature
     weights = numpy.exp(scaled - scaled.max())
-    weights /= weights.sum()
-    if top_p < 1:
-        order = numpy.argsort(-weights, kind="stable")
-        kept = int(numpy.searchsorted(numpy.cumsum(weights[order]), top_p)) + 1
-        weights[order[kept:]] = 0
-        weights /= weights.sum()
-    return weights
+    return weights / weights.sum()
 
 
 def fit(expected: Any, counts: Mapping[int, int]) -> GoodnessOfFit:

@@ -53,8 +53,8 @@ def _measure(engine: LoadedEngine, playbook: Playbook) -> SpeedProfile:
         started = time.perf_counter()
         result = engine.generate([request])[0]
         seconds = time.perf_counter() - started
-        if number >= settings["warmup"] and result.new_ids:
-            profile.speeds.append(len(result.new_ids) / seconds)
+        if number >= settings["warmup"] and result.new_length:
+            profile.speeds.append(result.new_length / seconds)
             profile.latencies_ms.append(seconds * 1000)
     profile.memory_mib = peak_memory_mib(engine.host.pid)
     return profile

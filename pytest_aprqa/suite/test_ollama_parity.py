@@ -161,7 +161,7 @@ def _ask(engine: LoadedEngine, client: OllamaClient, block: Any, prompt: str) ->
     request = GenerationRequest("ollama", prompt, "chat", TOKENS, temperature=temperature)
     started = time.monotonic()
     result = engine.generate([request])[0]
-    ours = {"text": result.text, "tokens": len(result.new_ids or []), "seconds": time.monotonic() - started}
+    ours = {"text": result.text, "tokens": result.new_length or 0, "seconds": time.monotonic() - started}
     theirs = client.generate(block["model_tag"], prompt, temperature=temperature, tokens=TOKENS, raw=False)
     return prompt, ours, theirs
 

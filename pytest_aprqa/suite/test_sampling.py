@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pytest_aprqa.fixtures import Observe
     from pytest_aprqa.models.artifact import OpenArtifact
     from pytest_aprqa.playbooks.playbook import Playbook
+    from pytest_aprqa.run_state import RunState
 
 DRAWS, DRAWS_SERVED = 300, 120
 TEMPERATURES = (1.0, 1.5, 2.0)  # the first at which the model is uncertain enough
@@ -30,55 +31,66 @@ PATH = "/v1/completions"
 
 @pytest.mark.gate("F-SAMPLE-001", severity="P1")
 def test_draws_follow_the_temperature(
-    engine: LoadedEngine, declared_artifact: OpenArtifact, playbook: Playbook, observe: Observe
+    engine: LoadedEngine,
+    declared_artifact: OpenArtifact,
+    playbook: Playbook,
+    run_state: RunState,
+    observe: Observe,
 ) -> None:
     """The first token of many seeded answers is distributed as the softmax of the logits at the temperature."""
     from pytest_aprqa.engines.protocol import GenerationRequest
     from pytest_aprqa.suite.sampling_statistics import probabilities
 
-    prompt, logits, temperature = _uncertain_prompt(engine, declared_artifact, playbook)
+    started = time.monotonic()
+    engine.generate([GenerationRequest("first", OPEN_PROMPT, "raw", 1, temperature=1.0)])
+    if (time.monotonic() - started) * DRAWS > engine.timeout_s / 2:
+        pytest.skip(f"{DRAWS} draws would take more than half of the time limit here")
+    prompt, logits, temperature = _uncertain_prompt(engine, declared_artifact, playbook, run_state, observe)
     requests = [
         GenerationRequest(f"draw-{seed}", prompt, "raw", 1, temperature=temperature, seed=seed) for seed in range(DRAWS)
     ]
-    started = time.monotonic()
-    engine.generate(requests[:1])
-    if (time.monotonic() - started) * DRAWS > engine.timeout_s / 2:
-        pytest.skip(f"{DRAWS} draws would take more than half of the time limit here")
-    drawn = [result.new_ids for result in engine.generate(requests)]
-    if any(not ids for ids in drawn):
-        pytest.skip("the engine does not tell which ids it generated")
-    _judge(probabilities(logits, temperature), Counter(ids[0] for ids in drawn if ids), observe, declared_artifact)
+    results = engine.generate(requests)
+    refused = next((result.error for result in results if result.error), None)
+    assert refused is None, f"temperature {temperature:g}: {refused}"
+    _judge([probabilities(logits, temperature)], [(r.new_ids, r.text) for r in results], observe, declared_artifact)
 
 
 @pytest.mark.gate("F-SAMPLE-002", severity="P1")
 def test_top_p_is_obeyed_or_refused(
-    engine: LoadedEngine, declared_artifact: OpenArtifact, playbook: Playbook, observe: Observe
+    engine: LoadedEngine,
+    declared_artifact: OpenArtifact,
+    playbook: Playbook,
+    run_state: RunState,
+    observe: Observe,
 ) -> None:
     """With `top_p` the server draws from the smallest set that holds this share, or says 4xx; it never ignores it."""
     from pytest_aprqa.served_answers import request_fields
-    from pytest_aprqa.suite.sampling_statistics import probabilities
+    from pytest_aprqa.suite.sampling_statistics import probabilities, share_between
 
     with _client(engine, playbook) as client:
-        body = {"prompt": playbook.matrix.prompts[0], "max_tokens": 1, "top_p": TOP_P, "temperature": 1.0}
-        body |= request_fields(engine, client)
-        first = client.post(PATH, json=body)
+        body = request_fields(engine, client) | {"max_tokens": 1, "top_p": TOP_P, "temperature": 1.0}
+        first = client.post(PATH, json=body | {"prompt": playbook.matrix.prompts[0]})
         if _is_refused(first, "top_p", observe):
             return
-        prompt, logits, temperature = _uncertain_prompt(engine, declared_artifact, playbook)
-        drawn: Counter[int] = Counter()
+        prompt, logits, temperature = _uncertain_prompt(engine, declared_artifact, playbook, run_state, observe)
+        top_p = share_between(probabilities(logits, temperature), TOP_P)
+        observe("top_p", top_p)
+        drawn: list[tuple[list[int] | None, str]] = []
         for seed in range(DRAWS_SERVED):
-            answer = client.post(PATH, json=body | {"prompt": prompt, "temperature": temperature, "seed": seed})
-            ids = answer.json()["choices"][0].get("token_ids")
-            if not ids:
-                pytest.skip("the server does not tell which ids it generated")
-            drawn[ids[0]] += 1
-    _judge(probabilities(logits, temperature, TOP_P), drawn, observe, declared_artifact)
+            asked = {"prompt": prompt, "top_p": top_p, "temperature": temperature, "seed": seed}
+            answer = client.post(PATH, json=body | asked)
+            assert answer.status_code == 200, f"top_p {top_p:g}: status {answer.status_code}: {answer.text[:100]}"
+            choice = answer.json()["choices"][0]
+            drawn.append((choice.get("token_ids"), str(choice.get("text"))))
+    expected = [probabilities(logits, temperature, top_p, cut_first=first) for first in (False, True)]
+    _judge(expected, drawn, observe, declared_artifact)
 
 
 @pytest.mark.gate("F-STAB-002", severity="P1")
 def test_a_seed_names_one_answer(engine: LoadedEngine, playbook: Playbook, observe: Observe) -> None:
     """Sampled answers with the same seed are the same ids, asked again; with other seeds some are others."""
     from pytest_aprqa.engines.protocol import GenerationRequest
+    from pytest_aprqa.suite.same_answer import said
 
     prompts = dict.fromkeys([OPEN_PROMPT, *playbook.matrix.prompts[:SEEDED_PROMPTS]])
     requests = [
@@ -86,11 +98,8 @@ def test_a_seed_names_one_answer(engine: LoadedEngine, playbook: Playbook, obser
         for n, prompt in enumerate(prompts)
         for seed in SEEDS
     ]
-    first = [result.new_ids for result in engine.generate(requests)]
-    again = [result.new_ids for result in engine.generate(requests)]
-    if any(ids is None for ids in first):
-        pytest.skip("the engine does not tell which ids it generated")
-    answers = {(request.prompt, tuple(ids or ())) for request, ids in zip(requests, first, strict=True)}
+    first, again = ([said(result) for result in engine.generate(requests)] for _ in range(2))
+    answers = {(request.prompt, str(one)) for request, one in zip(requests, first, strict=True)}
     problems = [
         f"{request.prompt!r}, seed {request.seed} gives {a}, then {b}"
         for request, a, b in zip(requests, first, again, strict=True)
@@ -110,8 +119,8 @@ def test_stop_sequences_are_obeyed_or_refused(engine: LoadedEngine, playbook: Pl
     from pytest_aprqa.served_answers import request_fields
 
     with _client(engine, playbook) as client:
-        body = {"prompt": playbook.matrix.prompts[0], "max_tokens": 16, "temperature": 0}
-        body |= request_fields(engine, client)
+        body = request_fields(engine, client)
+        body |= {"prompt": playbook.matrix.prompts[0], "max_tokens": 16, "temperature": 0}
         whole = _text(client.post(PATH, json=body))
         middle = whole[len(whole) // 2 :][:3]
         if not middle.strip():
@@ -136,39 +145,53 @@ def _is_refused(answer: httpx.Response, field: str, observe: Observe) -> bool:
     return False
 
 
-def _judge(expected: Any, drawn: Counter[int], observe: Observe, artifact: OpenArtifact) -> None:
+def _judge(
+    expected: list[Any],
+    drawn: Sequence[tuple[Sequence[int] | None, str]],
+    observe: Observe,
+    artifact: OpenArtifact,
+) -> None:
+    """Judge draws by the nearest of the distributions that are allowed; by texts where ids are not told."""
+    from pytest_aprqa.suite.next_tokens import Outcomes
     from pytest_aprqa.suite.sampling_statistics import fit
 
-    result = fit(expected, drawn)
+    outcomes = Outcomes(artifact.tokenizer, len(expected[0]), by_text=any(not ids for ids, _ in drawn))
+    counts, likely = outcomes.counted(drawn), [outcomes.likely(weights) for weights in expected]
+    results = [fit(one, counts) for one in likely]
+    nearest = min(range(len(results)), key=lambda number: results[number].z)
+    result = results[nearest]
     if not result.freedom:
         pytest.skip("the model is too certain of its next token: draws say nothing")
-    observe("draws", sum(drawn.values()), limit=">= 1")
+    total, worst = len(drawn), result.worst
+    observe("draws", total, limit=">= 1")
+    observe("compared", "texts" if outcomes.by_text else "ids")
     observe("chi_square", result.statistic)
     observe("freedom", result.freedom)
     passed = result.z <= LARGEST_Z
     observe("z", result.z, limit=LARGEST_Z, passed=passed)
     observe.advise("temperature, top-p or another sampler is not what was asked for")
-    total, worst = sum(drawn.values()), result.worst
     where = "rare tokens"
     if worst is not None:
-        tokens = artifact.tokenizer.tokens
-        name = tokens[worst] if worst < len(tokens) else f"id {worst}"
-        where = f"{name!r} was drawn {drawn[worst] / total:.1%} of {total} times, expected {float(expected[worst]):.1%}"
+        share = float(likely[nearest][worst]) if worst >= 0 else 0.0
+        where = f"{outcomes.name(worst)!r} was drawn {counts[worst] / total:.1%} of {total} times, expected {share:.1%}"
     assert passed, f"draws do not follow the logits: {result.z:.1f} standard deviations, limit {LARGEST_Z:g}; {where}"
 
 
-def _uncertain_prompt(engine: LoadedEngine, artifact: OpenArtifact, playbook: Playbook) -> tuple[str, Any, float]:
+def _uncertain_prompt(
+    engine: LoadedEngine, artifact: OpenArtifact, playbook: Playbook, state: RunState, observe: Observe
+) -> tuple[str, Any, float]:
     """(prompt, logits of its next token, temperature) of the first pair that leaves the best token some doubt."""
     from pytest_aprqa.engines.errors import EngineUnavailable
+    from pytest_aprqa.suite.next_tokens import next_logits
     from pytest_aprqa.suite.sampling_statistics import probabilities
 
     prompts = list(dict.fromkeys([*playbook.matrix.prompts[:4], OPEN_PROMPT]))
-    for prompt in prompts:
-        ids = artifact.tokenizer.encode(prompt)
-        try:
-            logits = engine.logits(ids)[-1]
-        except EngineUnavailable as error:
-            pytest.skip(str(error))
+    try:
+        known = next_logits(engine, state, [artifact.tokenizer.encode(prompt) for prompt in prompts])
+    except EngineUnavailable as error:
+        pytest.skip(str(error))
+    observe("logits_from", known.computed_by)
+    for prompt, logits in zip(prompts, known.rows, strict=True):
         for temperature in TEMPERATURES:
             if float(probabilities(logits, temperature).max()) <= UNCERTAIN:
                 return prompt, logits, temperature

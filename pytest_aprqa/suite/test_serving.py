@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -22,12 +22,14 @@ def test_health_answers(engine: LoadedEngine, playbook: Playbook, observe: Obser
     client = _client(engine, playbook)
     with client:
         health = client.get("/health")
-        observe("status", health.status_code, limit=200, passed=health.status_code == 200)
-        assert health.status_code == 200, f"GET /health: status {health.status_code}: {health.text[:100]}"
-        assert health.json()["status"] in ("ok", "healthy"), f"GET /health: {health.text[:100]}"
         models = client.get("/v1/models")
         assert models.status_code == 200, f"GET /v1/models: status {models.status_code}"
         assert models.json()["data"], f"GET /v1/models lists no model: {models.text[:100]}"
+        if health.status_code == 404 and engine.description.name == "url":
+            pytest.skip("somebody else's server has no route /health, and the OpenAI interface asks for none")
+        observe("status", health.status_code, limit=200, passed=health.status_code == 200)
+        assert health.status_code == 200, f"GET /health: status {health.status_code}: {health.text[:100]}"
+        assert health.json()["status"] in ("ok", "healthy"), f"GET /health: {health.text[:100]}"
 
 
 @pytest.mark.gate("F-HTTP-010", severity="P1")
@@ -55,20 +57,26 @@ def test_streamed_chat_equals_whole_chat(engine: LoadedEngine, playbook: Playboo
 @pytest.mark.gate("F-HTTP-017", severity="P1")
 def test_bad_requests_are_refused(engine: LoadedEngine, playbook: Playbook, observe: Observe) -> None:
     """Bad JSON, a missing field and empty messages get a 4xx with a JSON error, and the server lives on."""
+    import httpx
+
     from pytest_aprqa.served_answers import request_fields
 
     with _client(engine, playbook) as client:
         model = request_fields(engine, client)
-        answers = {
-            "not JSON": client.post("/v1/completions", content=b"{", headers={"content-type": "application/json"}),
-            "no prompt": client.post("/v1/completions", json=model | {"max_tokens": 4}),
-            "empty messages": client.post("/v1/chat/completions", json=model | {"messages": []}),
+        bodies: dict[str, tuple[str, dict[str, Any]]] = {
+            "not JSON": ("completions", {"content": b"{", "headers": {"content-type": "application/json"}}),
+            "no prompt": ("completions", {"json": model | {"max_tokens": 4}}),
+            "empty messages": ("chat/completions", {"json": model | {"messages": []}}),
         }
-        for name, answer in answers.items():
+        for name, (route, content) in bodies.items():
+            try:
+                answer = client.post(f"/v1/{route}", **content)
+            except httpx.RemoteProtocolError as error:
+                raise AssertionError(f"{name}: the connection breaks instead of a 4xx: {error}") from None
             observe(name, answer.status_code, limit="400 to 499", passed=400 <= answer.status_code < 500)
             assert 400 <= answer.status_code < 500, f"{name}: status {answer.status_code}: {answer.text[:100]}"
             assert "error" in answer.json(), f"{name}: no `error` in {answer.text[:100]}"
-        assert client.get("/health").status_code == 200, "the server is not healthy after bad requests"
+        assert client.get("/v1/models").status_code == 200, "the server does not answer after bad requests"
 
 
 @pytest.mark.gate("F-HTTP-013", severity="P1")

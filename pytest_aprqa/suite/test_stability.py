@@ -20,6 +20,7 @@ PROMPTS = 4  # of the playbook's first prompts
 def test_answers_are_reproducible(engine: LoadedEngine, playbook: Playbook, observe: Observe) -> None:
     """Greedy ids of a batch, of the same batch again, and of each prompt alone are the same."""
     from pytest_aprqa.engines.protocol import GenerationRequest
+    from pytest_aprqa.suite.same_answer import said
 
     requests = [
         GenerationRequest(
@@ -27,16 +28,15 @@ def test_answers_are_reproducible(engine: LoadedEngine, playbook: Playbook, obse
         )
         for i, prompt in enumerate(playbook.matrix.prompts[:PROMPTS])
     ]
-    first = [r.new_ids for r in engine.generate(requests)]
-    again = [r.new_ids for r in engine.generate(requests)]
-    alone = [engine.generate([request])[0].new_ids for request in requests]
+    first, again = ([said(result) for result in engine.generate(requests)] for _ in range(2))
+    alone = [said(engine.generate([request])[0]) for request in requests]
     problems = [
-        f"{request.prompt!r}: {a} first, {b} again, {c} alone"
+        f"{request.prompt!r}: {a!r} first, {b!r} again, {c!r} alone"
         for request, a, b, c in zip(requests, first, again, alone, strict=True)
         if not a == b == c
     ]
     observe("prompts_compared", len(requests), limit=">= 1")
     observe("prompts_that_differ", len(problems), limit=0, passed=not problems)
     assert requests, "the playbook has no prompt: nothing was compared"
-    assert any(ids for ids in first), "no token was generated: nothing was compared"
+    assert any(first), "no token was generated: nothing was compared"
     assert not problems, listed(problems)

@@ -14,7 +14,7 @@ import pytest
 from pytest_aprqa.engines.engine_key import KEY_VARIABLE, key_headers, without_key
 from pytest_aprqa.engines.errors import EngineUnavailable
 from pytest_aprqa.engines.protocol import GenerationRequest
-from pytest_aprqa.engines.url_engine import UrlEngine
+from pytest_aprqa.engines.url_engine import NEUTRAL, UrlEngine
 from pytest_aprqa.models.artifact import Artifact
 
 ARTIFACT = Artifact("gguf", Path("somewhere"), "published", "0" * 64)
@@ -42,7 +42,7 @@ STREAMS: dict[str, bytes] = {
 
 
 class Server(BaseHTTPRequestHandler):
-    strict = False  # refuses fields that the interface does not have
+    strict = frozenset()  # fields that it refuses
 
     def do_GET(self) -> None:
         self.answer(200, b'{"data": [{"id": "m"}], "status": "ok", "version": "7", "compute_mode": "cpu"}')
@@ -53,7 +53,7 @@ class Server(BaseHTTPRequestHandler):
             self.answer(200, b'{"tokens": [4, 5]}')
         elif self.path != "/v1/completions":
             self.answer(404, b'{"error": "no such route"}')
-        elif self.strict and "repeat_penalty" in body:
+        elif self.strict & set(body):
             self.answer(422, b'{"error": "unknown field"}')
         elif body.get("stream"):
             self.answer(200, STREAMS.get(body["prompt"], GOOD_STREAM))
@@ -74,7 +74,7 @@ class Server(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def engine(request: pytest.FixtureRequest) -> Iterator[UrlEngine]:
-    handler = type("Handler", (Server,), {"strict": getattr(request, "param", False)})
+    handler = type("Handler", (Server,), {"strict": getattr(request, "param", frozenset())})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     engine = UrlEngine(f"http://127.0.0.1:{server.server_address[1]}")
@@ -96,6 +96,7 @@ def ask(engine: UrlEngine, prompt: str, **fields: Any) -> Any:
 def test_good_answer_and_what_the_server_tells_of_itself(engine: UrlEngine) -> None:
     result = ask(engine, "fine")
     assert (result.text, result.finish_reason, result.prompt_ids, result.prompt_length) == ("four", "stop", None, 3)
+    assert (result.new_ids, result.new_length) == (None, 1)
     description = engine.describe()
     assert (description.version, description.backend, description.details["model"]) == ("7", "cpu", "m")
     assert description.details["logprobs"] is False
@@ -103,10 +104,16 @@ def test_good_answer_and_what_the_server_tells_of_itself(engine: UrlEngine) -> N
     assert engine.serve() == description.details["url"]
 
 
-@pytest.mark.parametrize("engine", [True, False], indirect=True)
+@pytest.mark.parametrize(
+    "engine",
+    [frozenset(), frozenset({"repeat_penalty", "top_k", "min_p"}), frozenset({"top_k"}), frozenset(NEUTRAL)],
+    ids=["all", "of-the-interface", "one-is-unknown", "none"],
+    indirect=True,
+)
 def test_neutral_fields_are_sent_only_where_they_are_taken(engine: UrlEngine, request: Any) -> None:
-    strict = request.node.callspec.params["engine"]
-    assert engine.describe().details["neutral_fields"] == ({} if strict else {"repeat_penalty": 1.0})
+    refused = request.node.callspec.params["engine"]
+    taken = {name: value for name, value in NEUTRAL.items() if name not in refused}
+    assert engine.describe().details["neutral_fields"] == taken
     assert ask(engine, "fine").text == "four"
 
 

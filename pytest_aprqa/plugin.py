@@ -135,9 +135,12 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Wrong use that is seen only while collecting leaves no evidence folder behind."""
+    """Wrong use that is seen only while collecting leaves no evidence folder behind; an early end is remembered."""
     recorder: Any = session.config.pluginmanager.getplugin(RECORDER_NAME)
-    if recorder is not None and exitstatus == pytest.ExitCode.USAGE_ERROR:
+    if recorder is None:
+        return
+    recorder.note_end(session)
+    if exitstatus == pytest.ExitCode.USAGE_ERROR:
         recorder.withdraw_folder()
 
 

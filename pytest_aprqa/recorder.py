@@ -10,6 +10,7 @@ import pytest
 
 from pytest_aprqa.evidence.collection_record import CACHED
 from pytest_aprqa.item_evidence import EVIDENCE_PROPERTY
+from pytest_aprqa.termination import EXIT_CODE, Termination
 
 if TYPE_CHECKING:
     from pytest_aprqa.evidence.log import EvidenceLog
@@ -36,6 +37,8 @@ class Recorder:
         self._attempts: dict[str, list[Evidence]] = {}
         self._log: EvidenceLog | None = None
         self._before: FolderBefore | None = None
+        self._interrupted = False
+        self._termination = Termination()
 
     # -- writing --------------------------------------------------------------------------------------------------
 
@@ -72,6 +75,7 @@ class Recorder:
             raise pytest.UsageError(
                 f"evidence folder cannot be used: {error.filename}: {error.strerror}; {advice}"
             ) from None
+        self._termination.watch()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -123,6 +127,12 @@ class Recorder:
     def pytest_deselected(self, items: list[pytest.Item]) -> None:
         """Count deselected items: a part of a playbook gets a partial score that is not held against a threshold."""
         self.deselected += len(items)
+
+    def note_end(self, session: pytest.Session) -> None:
+        """Remember an interrupt; one by SIGTERM has the exit code of a process that it ended."""
+        self._interrupted = session.exitstatus == pytest.ExitCode.INTERRUPTED
+        if self._termination.came and self._interrupted:
+            session.exitstatus = EXIT_CODE
 
     def withdraw_folder(self) -> None:
         """Leave nothing behind of a run that never began: its folder is not the newest evidence, there is none."""
@@ -237,6 +247,8 @@ class Recorder:
         if self.score is not None and self.refusal:
             terminalreporter.write_line(self.refusal, red=True)
         terminalreporter.write_line(f"evidence: {self.folder}")
+        if self._interrupted and self.evidence:
+            terminalreporter.write_line(f"ended early; to go on: --resume={self.folder}", yellow=True)
 
     def _verification_summary(self, terminalreporter: Any) -> None:
         from collections import Counter
@@ -254,6 +266,7 @@ class Recorder:
         """Close the log and remove the shared folder of the workers."""
         import shutil
 
+        self._termination.stop_watching()
         if self._log is not None:
             self._log.close()
         shutil.rmtree(self.shared, ignore_errors=True)

@@ -149,7 +149,8 @@ def test_model_folder_without_weights_is_a_usage_error(project):
     assert_one_error(project.run(f"--playbook={path}", "--model-path", str(folder)), str(folder), "safetensors")
 
 
-def test_interrupt_keeps_the_evidence_so_far_and_exits_2(project):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 2), (signal.SIGTERM, 143)])
+def test_an_early_end_keeps_the_evidence_so_far(project, number, code):
     path = project.write_playbook()
     project.pytester.makepyfile(
         zz_checks="""
@@ -160,6 +161,7 @@ def test_interrupt_keeps_the_evidence_so_far_and_exits_2(project):
             time.sleep(60)
         """
     )
+    (project.path / "scratch").mkdir()
     command = [
         sys.executable, "-m", "pytest", f"--playbook={path}", "--aprqa-checks", "zz_checks.py",
         "-k", "file_is_sound or test_waits", "--evidence-dir", "kept", "-p", "no:cacheprovider",
@@ -170,6 +172,7 @@ def test_interrupt_keeps_the_evidence_so_far_and_exits_2(project):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        env=os.environ | {"TMPDIR": str(project.path / "scratch")},
         # A shell that starts jobs in the background makes them ignore SIGINT; the child must not inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
@@ -178,9 +181,11 @@ def test_interrupt_keeps_the_evidence_so_far_and_exits_2(project):
         assert time.monotonic() < deadline, "the slow check never started"
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     output, _ = process.communicate(timeout=60)
-    assert process.returncode == 2, output
+    assert process.returncode == code, output
+    assert f"ended early; to go on: --resume={project.path / 'kept'}" in output
+    assert not list((project.path / "scratch").iterdir()), "temporary folders are left behind"
     lines = (project.path / "kept" / "evidence.jsonl").read_text(encoding="utf-8").splitlines()
     entries = [json.loads(line) for line in lines]
     assert [e["check"] for e in entries] == ["test_file_is_sound"]

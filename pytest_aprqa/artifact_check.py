@@ -32,6 +32,8 @@ FORMAT_NAMES = {"gguf": "a GGUF file", "apr": "an APR file", "safetensors": "a S
 _COMPANIONS = (".json", ".jinja", ".model", ".txt")
 _MAGICS = ((b"GGUF", "gguf"), (b"APR", "apr"))
 _MESSAGE_LIMIT = 600
+# Pieces of tensors are used again at once: memory given back to the system between them costs as much as reading them.
+_ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": str(64 << 20), "MALLOC_MMAP_THRESHOLD_": str(64 << 20)}
 
 OnEvent = Callable[[Mapping[str, Any]], None]
 
@@ -288,7 +290,7 @@ def _run_pytest(folder: Path, arguments: list[str], on_event: OnEvent, environ: 
     from pytest_aprqa.check_events import EVENTS_VARIABLE
 
     reading, writing = os.pipe()
-    values = dict(os.environ if environ is None else environ) | {EVENTS_VARIABLE: str(writing)}
+    values = _ALLOCATOR | dict(os.environ if environ is None else environ) | {EVENTS_VARIABLE: str(writing)}
     values.pop("PYTEST_ADDOPTS", None)
     package = str(Path(__file__).resolve().parents[1])
     values["PYTHONPATH"] = os.pathsep.join(p for p in (package, values.get("PYTHONPATH", "")) if p)

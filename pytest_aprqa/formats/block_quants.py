@@ -59,7 +59,9 @@ def decode_q5_1(blocks: Bytes) -> Floats:
 
 def decode_q8_0(blocks: Bytes) -> Floats:
     """34 bytes: f16 scale, 32 signed codes; value = scale * code."""
-    return half(blocks[:, :2]) * blocks[:, 2:].view(np.int8).astype(np.float32)
+    values: Floats = blocks[:, 2:].view(np.int8).astype(np.float32)
+    values *= half(blocks[:, :2])
+    return values
 
 
 def decode_apr_q4(blocks: Bytes) -> Floats:

@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from pytest_aprqa.formats.blocks import BLOCKS, QUANTISED, tensor_nbytes
-from pytest_aprqa.formats.codecs import DECODABLE, decode, decode_pieces, encode, from_bfloat16, to_bfloat16
+from pytest_aprqa.formats.codecs import (
+    DECODABLE,
+    decode,
+    decode_pieces,
+    encode,
+    from_bfloat16,
+    from_half,
+    to_bfloat16,
+)
 
 GGML = ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K"]
 FLOATS = st.floats(-1e4, 1e4, width=32).map(lambda x: x if abs(x) > 1e-30 else 0.0)
@@ -24,6 +32,17 @@ def noise(dtype, blocks):
     columns = {"Q6_K": [209], "Q4_1": [1, 3], "Q5_1": [1, 3], "Q4_K": [1, 3], "Q5_K": [1, 3]}.get(dtype, [1])
     raw[:, columns] &= 0xBB
     return raw
+
+
+def test_every_half_is_converted_as_numpy_does():
+    bits = np.arange(1 << 16, dtype=np.uint16)
+    halves = bits.view("<f2")
+    finite = halves[np.isfinite(halves)]
+    for part in (halves, finite, finite[finite >= 0], finite[:1], halves[:0]):
+        expected = part.astype(np.float32)
+        assert np.array_equal(from_half(part).view(np.uint32), expected.view(np.uint32))
+    assert np.isinf(from_half(halves[bits == 0x7C00])).all()
+    assert np.isnan(from_half(halves[bits == 0xFC01])).all()
 
 
 @pytest.mark.parametrize("dtype", GGML)

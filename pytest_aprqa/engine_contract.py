@@ -6,6 +6,7 @@ Runs on the bundled model, through the child-process host, as a playbook does.
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import time
 from collections.abc import Iterator
@@ -24,6 +25,9 @@ LIMIT_S = 120.0
 CLIENTS = 50
 TOKENS = 12
 LONG_TOKENS = 400
+RECITED = "Ä你🙂"  # of two, three and four bytes, none of which comes twice; no byte has a token with another
+RECITED_TOKENS = 9
+HALF_A_CHARACTER = "\N{REPLACEMENT CHARACTER}"
 SOON_S = 10.0  # a server that keeps generating for a client that is gone takes longer than this
 
 
@@ -51,20 +55,44 @@ class EngineContract:
     @classmethod
     def contract_artifact(cls, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
         """The artifact in the format of the class."""
-        from pytest_aprqa.lifecycle.derive import derive
-        from pytest_aprqa.models.artifact import describe_artifact
-
         scratch = tmp_path_factory.mktemp("contract")
-        folder = cls.source_folder(scratch)
-        if cls.format == "safetensors":
-            return describe_artifact(folder, "safetensors")
-        return derive(folder, cls.format, cache=scratch / "cache", dtype=cls.dtype)
+        return cls._in_its_format(cls.source_folder(scratch), scratch / "cache")
 
     @pytest.fixture(scope="class")
     @classmethod
-    def engine_name(cls) -> str:
+    def reciting_artifact(cls, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+        """A model that says RECITED and stops, in the format of the class."""
+        from pytest_aprqa.models.artifact import describe_artifact, open_artifact
+        from pytest_aprqa.random_models.reciting import reciting_model
+
+        scratch = tmp_path_factory.mktemp("reciting")
+        source = cls.source_folder(scratch)
+        with open_artifact(describe_artifact(source, "safetensors")) as opened:
+            ids = opened.tokenizer.encode(RECITED, add_special=False)
+            text = [*ids, max(opened.tokenizer.end_ids)]
+        return cls._in_its_format(reciting_model(source, scratch / "model", text), scratch / "cache")
+
+    @classmethod
+    def _in_its_format(cls, folder: Path, cache: Path) -> Artifact:
+        from pytest_aprqa.lifecycle.derive import derive
+        from pytest_aprqa.models.artifact import describe_artifact
+
+        if cls.format == "safetensors":
+            return describe_artifact(folder, "safetensors")
+        return derive(folder, cls.format, cache=cache, dtype=cls.dtype)
+
+    @classmethod
+    @contextlib.contextmanager
+    def engine_over(cls, artifact: Artifact) -> Iterator[str]:
+        """What EngineHost starts to run an artifact: of an engine by address the server is started here."""
+        yield cls.engine
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def engine_name(cls, contract_artifact: Artifact) -> Iterator[str]:
         """What EngineHost starts."""
-        return cls.engine
+        with cls.engine_over(contract_artifact) as name:
+            yield name
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -144,6 +172,25 @@ class EngineContract:
         assert not any(end in result.text for end in ends)
         assert result.new_ids is None or len(result.new_ids) < 200
 
+    def test_characters_of_several_tokens_are_whole(self, reciting_artifact: Artifact) -> None:
+        """Each character of the answer takes two to four tokens; cut between them, no other text comes out."""
+        from pytest_aprqa.engines.host import EngineHost
+
+        with self.engine_over(reciting_artifact) as name, EngineHost(name, threads=2) as host:
+            host.load(reciting_artifact, LIMIT_S)
+            for tokens in (*range(1, RECITED_TOKENS), TOKENS):
+                (result,) = host.generate(_requests(["hello"], tokens=tokens), LIMIT_S)
+                if tokens > 2:  # less is half a character: no text is an answer, and one engine calls it none
+                    assert result.error is None
+                assert RECITED.startswith(result.text.rstrip(HALF_A_CHARACTER)), (tokens, result.text)
+            assert (result.text, result.finish_reason) == (RECITED, "stop")
+            with _client(host) as client:
+                assert _asked(client, "hello") == RECITED
+                body = {"prompt": "hello", "max_tokens": TOKENS, "temperature": 0} | _model(client)
+                pieces = _pieces(client, body)
+                assert "".join(pieces) == RECITED
+                assert not any(HALF_A_CHARACTER in piece for piece in pieces)
+
     # -- refusals ------------------------------------------------------------------------------------------------------
 
     def test_empty_prompt_is_answered_or_refused(self, host: EngineHost) -> None:
@@ -215,7 +262,7 @@ class EngineContract:
     # -- serving -------------------------------------------------------------------------------------------------------
 
     def test_stream_assembles_to_the_whole_text(self, host: EngineHost) -> None:
-        """Also where characters are cut by token boundaries: sampled at random there are many of those."""
+        """Greedy and sampled."""
         for prompt, temperature in ((QUESTIONS[0], 0.0), (QUESTIONS[3], 1.8)):
             body = {"prompt": prompt, "max_tokens": 24, "temperature": temperature, "seed": 3}
             with _client(host) as client:
@@ -310,7 +357,11 @@ def _asked(client: Any, prompt: str) -> str:
 
 
 def _streamed(client: Any, body: dict[str, Any]) -> str:
+    return "".join(_pieces(client, body))
+
+
+def _pieces(client: Any, body: dict[str, Any]) -> list[str]:
     from pytest_aprqa.served_answers import stream_chunks
 
-    pieces = stream_chunks(client, "/v1/completions", body | {"stream": True})
-    return "".join(choice.get("text") or "" for chunk in pieces for choice in chunk.get("choices", []))
+    chunks = stream_chunks(client, "/v1/completions", body | {"stream": True})
+    return [choice.get("text") or "" for chunk in chunks for choice in chunk.get("choices", [])]

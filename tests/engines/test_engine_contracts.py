@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any, ClassVar
 from urllib.parse import urlencode
-
-import pytest
 
 from pytest_aprqa.engine_contract import LIMIT_S, EngineContract
 from pytest_aprqa.engines.host import EngineHost
@@ -24,9 +23,9 @@ class TestServerOfOurs(EngineContract):
         "test_file_that_is_none_is_a_load_error": "a server's file is its own affair: nothing is loaded"
     }
 
-    @pytest.fixture(scope="class")
     @classmethod
-    def engine_name(cls, contract_artifact: Any) -> Iterator[str]:
+    @contextlib.contextmanager
+    def engine_over(cls, artifact: Any) -> Iterator[str]:
         with EngineHost("torch", threads=2) as host:
-            host.load(contract_artifact, LIMIT_S)
+            host.load(artifact, LIMIT_S)
             yield "url?" + urlencode({"url": host.serve(LIMIT_S)})

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import socket
-import subprocess
-import sys
-import time
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 
-import httpx
 import numpy
 import pytest
 
@@ -21,6 +17,7 @@ from pytest_aprqa.engines.host import EngineHost
 from pytest_aprqa.engines.protocol import GenerationRequest
 from pytest_aprqa.lifecycle.derive import derive
 from pytest_aprqa.models.artifact import Artifact, open_artifact
+from tests.llama_cpp.their_server import their_server
 
 pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed: pip install pytest-aprqa[llama]")
 pytestmark = pytest.mark.llama
@@ -166,30 +163,8 @@ class TestServerOfLlamaCppPython(EngineContract):
         "test_bad_requests_are_refused_with_4xx_and_json": "a request without a prompt breaks the connection",
     }
 
-    @pytest.fixture(scope="class")
     @classmethod
-    def engine_name(cls, contract_artifact: Any) -> Iterator[str]:
-        pytest.importorskip("fastapi", reason="the server of llama-cpp-python is not installed")
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        arguments = ["--model", str(contract_artifact.path), "--port", str(port), "--n_ctx", "512"]
-        process = subprocess.Popen(
-            [sys.executable, "-m", "llama_cpp.server", *arguments, "--host", "127.0.0.1"],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            url = f"http://127.0.0.1:{port}"
-            deadline = time.monotonic() + LIMIT_S
-            while time.monotonic() < deadline:
-                try:
-                    httpx.get(f"{url}/v1/models", timeout=2)
-                    break
-                except httpx.HTTPError:
-                    assert process.poll() is None, "the server did not start"
-                    time.sleep(0.2)
+    @contextlib.contextmanager
+    def engine_over(cls, artifact: Any) -> Iterator[str]:
+        with their_server(artifact.path) as url:
             yield "url?" + urlencode({"url": url})
-        finally:
-            process.kill()
-            process.wait()

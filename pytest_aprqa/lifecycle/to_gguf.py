@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from pytest_aprqa.formats.names import gguf_name
 from pytest_aprqa.formats.permutation import permute_rows
 from pytest_aprqa.formats.tensor_file import TensorEntry
 from pytest_aprqa.lifecycle.errors import LifecycleError
+from pytest_aprqa.lifecycle.gguf_families import NOT_IN_LLAMA_CPP, FamilyTensor, family_keys, family_plan
 from pytest_aprqa.lifecycle.progress import Progress, TensorProgress
 from pytest_aprqa.lifecycle.source import Source
 from pytest_aprqa.lifecycle.tensor_types import encoded, is_buffer, target_dtype
@@ -24,6 +26,9 @@ HEAD = "lm_head.weight"
 QUANTIZATION_VERSION = 2
 # general.architecture per Hugging Face model_type: llama.cpp runs Mistral as "llama".
 ARCHITECTURES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
+# Families whose tensors are cut or stacked on the way: gguf_families.
+ARCHITECTURES |= {"internlm2": "internlm2", "deepseek_v2": "deepseek2"}
+RESHAPED = ("internlm2", "deepseek_v2")
 # Families whose q and k rows llama.cpp stores interleaved (adjacent pairs rotate together).
 PERMUTED = ("llama", "mistral")
 # general.file_type: the type asked for, else the one most matrices have (public GGUF specification, enum llama_ftype).
@@ -42,15 +47,10 @@ def write_gguf_from(source: Source, target: Path, *, dtype: str = "native", prog
     `dtype` is one of tensor_types.DTYPES["gguf"]. A tied head is not written; q/k rows of Llama families are permuted.
     Raises LifecycleError for a family or a tensor name that GGUF has no place for, and for values `dtype` cannot hold.
     """
-    architecture = ARCHITECTURES.get(source.config.architecture)
-    if architecture is None:
-        raise LifecycleError(
-            source.folder / "config.json",
-            "model_type",
-            "family cannot be written as GGUF",
-            found=source.config.architecture,
-            limit=", ".join(ARCHITECTURES),
-        )
+    architecture = _architecture(source)
+    if source.config.architecture in RESHAPED:
+        _write_reshaped(source, architecture, target, dtype, progress)
+        return
     plan = _plan(source, dtype)
     metadata = _metadata(source, architecture, vocabulary_of(source), plan, dtype) + _fallback_keys(plan, dtype)
     count = TensorProgress(progress, sum(entry.nbytes for _, entry, _, _ in plan))
@@ -66,6 +66,41 @@ def write_gguf_from(source: Source, target: Path, *, dtype: str = "native", prog
         (name, kind, entry.shape, partial(payload, name, entry, kind, heads)) for name, entry, kind, heads in plan
     ]
     write_gguf(target, architecture, metadata, tensors)
+
+
+def _architecture(source: Source) -> str:
+    family = source.config.architecture
+    if family not in ARCHITECTURES:
+        why = f": {NOT_IN_LLAMA_CPP[family]}" if family in NOT_IN_LLAMA_CPP else ""
+        raise LifecycleError(
+            source.folder / "config.json",
+            "model_type",
+            f"family cannot be written as GGUF{why}",
+            found=family,
+            limit=", ".join(ARCHITECTURES),
+        )
+    return ARCHITECTURES[family]
+
+
+def _write_reshaped(source: Source, architecture: str, target: Path, dtype: str, progress: Progress | None) -> None:
+    plan = family_plan(source, dtype)
+    rows: list[PlannedTensor] = [
+        (one.name, replace(one.sources[0], shape=one.shape), one.kind, None)
+        for one in plan
+        if "ffn_gate_inp" not in one.name  # the router has F32 in every file
+    ]
+    keys = {
+        key: (value, kind) for key, value, kind in _metadata(source, architecture, vocabulary_of(source), rows, dtype)
+    }
+    keys |= {f"{architecture}.{key}": value for key, value in family_keys(source).items()}
+    metadata = [(key, value, kind) for key, (value, kind) in keys.items()] + _fallback_keys(rows, dtype)
+    count = TensorProgress(progress, sum(one.nbytes for one in plan))
+
+    def payload(one: FamilyTensor) -> NDArray[np.uint8]:
+        count.step(one.name, one.nbytes)
+        return one.payload(source)
+
+    write_gguf(target, architecture, metadata, [(one.name, one.kind, one.shape, partial(payload, one)) for one in plan])
 
 
 def _plan(source: Source, dtype: str) -> list[PlannedTensor]:
@@ -134,10 +169,11 @@ def _metadata(
         (f"{architecture}.rope.dimension_count", config.head_dim, "uint32"),
         (f"{architecture}.vocab_size", config.vocab_size, "uint32"),
     ]
-    return keys + _tokenizer_keys(vocabulary)
+    return keys + tokenizer_keys(vocabulary)
 
 
-def _tokenizer_keys(vocabulary: Vocabulary) -> list[tuple[str, Any, str]]:
+def tokenizer_keys(vocabulary: Vocabulary) -> list[tuple[str, Any, str]]:
+    """(key, value, value type) of everything that a GGUF file says about its tokenizer."""
     keys: list[tuple[str, Any, str]] = [
         ("tokenizer.ggml.model", "gpt2", "string"),
         ("tokenizer.ggml.pre", vocabulary.pre_tokenizer, "string"),

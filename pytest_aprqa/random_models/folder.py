@@ -17,7 +17,25 @@ from pytest_aprqa.random_models.shape import ModelShape, random_shape
 from pytest_aprqa.random_models.tokenizer import ROLES, TEMPLATES, token_ids, tokenizer_document
 
 CLASSES = {"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM", "qwen2": "Qwen2ForCausalLM"}
-CLASSES["qwen3"] = "Qwen3ForCausalLM"
+CLASSES |= {"qwen3": "Qwen3ForCausalLM", "gemma": "GemmaForCausalLM", "gemma2": "Gemma2ForCausalLM"}
+CLASSES |= {"phi3": "Phi3ForCausalLM", "falcon": "FalconForCausalLM", "starcoder2": "Starcoder2ForCausalLM"}
+# What the config.json of a family has besides, or under another name (public configuration code).
+_GELU = {"hidden_act": "gelu_pytorch_tanh", "hidden_activation": "gelu_pytorch_tanh"}
+_SOFT_CAPS = {"attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0}
+_OF_FAMILY: dict[str, dict[str, Any]] = {
+    "mistral": {"sliding_window": None},
+    "gemma": _GELU,
+    "gemma2": _GELU | _SOFT_CAPS | {"sliding_window": 4096},
+    "phi3": {"sliding_window": None, "pad_token_id": 0, "original_max_position_embeddings": 4096},
+    "falcon": {"bias": False, "alibi": False, "parallel_attn": True, "multi_query": True, "activation": "gelu"},
+    "starcoder2": {"use_bias": True, "hidden_act": "gelu_pytorch_tanh", "sliding_window": None},
+}
+# Names of one family for fields that the others share, and fields that it does not have.
+_RENAMED = {
+    "falcon": {"intermediate_size": "ffn_hidden_size", "rms_norm_eps": "layer_norm_epsilon"},
+    "starcoder2": {"rms_norm_eps": "norm_epsilon"},
+}
+_WITHOUT_HEAD_DIM = ("phi3", "falcon", "starcoder2")
 WORDS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
@@ -47,7 +65,7 @@ def random_model_folder(folder: Path, seed: int, **shape: Any) -> Path:
 
 def _config(shape: ModelShape, ids: dict[str, int]) -> dict[str, Any]:
     begin, end, _ = ROLES[shape.template]
-    return {
+    fields = {
         "architectures": [CLASSES[shape.family]],
         "model_type": shape.family,
         "hidden_size": shape.hidden,
@@ -64,9 +82,13 @@ def _config(shape: ModelShape, ids: dict[str, int]) -> dict[str, Any]:
         "hidden_act": "silu",
         "bos_token_id": ids[begin],
         "eos_token_id": ids[end],
-        **({"sliding_window": None} if shape.family == "mistral" else {}),
         "torch_dtype": WORDS[shape.dtype],
+        **_OF_FAMILY.get(shape.family, {}),
     }
+    if shape.family in _WITHOUT_HEAD_DIM:
+        del fields["head_dim"]
+    renamed = _RENAMED.get(shape.family, {})
+    return {renamed.get(name, name): value for name, value in fields.items()}
 
 
 def _generation(shape: ModelShape, ids: dict[str, int]) -> dict[str, Any]:

@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")  # those that can be written in all three formats
+# Families whose tensors and declarations are known; our converters write no GGUF of them.
+OTHER_FAMILIES = ("gemma", "gemma2", "phi3", "falcon", "starcoder2")
+# Those of them whose heads fill the hidden size: most declare no size of a head.
+WHOLE_HEADS = ("gemma2", "phi3", "falcon", "starcoder2")
 DTYPES = ("F32", "F16", "BF16")
 TEMPLATES = ("chatml", "headers", "none")
 # Split patterns by the names of GGUF; each is the first name of its patterns, so that it is read back the same.
@@ -49,7 +53,12 @@ class ModelShape:
 
     def __post_init__(self) -> None:
         """Refuse what is no model. ValueError: the field, its value and its limit."""
-        allowed = {"family": FAMILIES, "dtype": DTYPES, "template": TEMPLATES, "pre_tokenizer": PRE_TOKENIZERS}
+        allowed = {
+            "family": FAMILIES + OTHER_FAMILIES,
+            "dtype": DTYPES,
+            "template": TEMPLATES,
+            "pre_tokenizer": PRE_TOKENIZERS,
+        }
         for name, words in allowed.items():
             if getattr(self, name) not in words:
                 raise ValueError(f"{name}: found {getattr(self, name)!r}, limit {', '.join(words)}")
@@ -60,6 +69,10 @@ class ModelShape:
             raise ValueError(f"heads: found {self.heads}, limit a multiple of kv_heads {self.kv_heads}")
         if self.head_dim % 2:
             raise ValueError(f"head_dim: found {self.head_dim}, limit an even number: rotation takes pairs")
+        if self.family == "falcon" and self.kv_heads != 1:
+            raise ValueError(f"kv_heads: found {self.kv_heads}, limit 1 of falcon")
+        if self.family in WHOLE_HEADS and self.hidden != self.heads * self.head_dim:
+            raise ValueError(f"hidden: found {self.hidden}, limit heads x head_dim of {self.family}")
         if self.extra_rows < 0:
             raise ValueError(f"extra_rows: found {self.extra_rows}, limit 0")
 
@@ -96,4 +109,8 @@ def random_shape(seed: int, **fixed: Any) -> ModelShape:
         rms_norm_eps=draw.choice((1e-6, 1e-5)),
         positions=draw.choice((128, 500, 4096)),
     )
+    if fixed.get("family") in WHOLE_HEADS:
+        shape = dataclasses.replace(shape, hidden=heads * head_dim)
+    if fixed.get("family") == "falcon":
+        shape = dataclasses.replace(shape, kv_heads=1)
     return dataclasses.replace(shape, **fixed)

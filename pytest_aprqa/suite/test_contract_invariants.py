@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from typing import TYPE_CHECKING
 
@@ -117,12 +116,12 @@ def _judged_values(
 ) -> tuple[float, float, tuple[str, str, str, str] | None] | str:
     """(limit, NMSE, problem) of one tensor, or why it cannot be tried."""
     from pytest_aprqa.formats.errors import UndecodableType
-    from pytest_aprqa.numerics.limits import LimitError, limit_for
+    from pytest_aprqa.numerics.limits import LimitError
     from pytest_aprqa.suite.untried import why_untried
+    from pytest_aprqa.suite.value_limits import value_limit
 
-    stored, family = artifact.tensors.entry(name), reference.config.architecture
     try:
-        limit = limit_for(stored.dtype, reference.tensors.entry(name).dtype, math.prod(stored.shape), family)
+        limit = value_limit(reference, artifact, name, reference.config.architecture)
         return limit, *_value_problem(reference, artifact, name, limit)
     except (UndecodableType, LimitError) as error:
         return why_untried(error) or ""

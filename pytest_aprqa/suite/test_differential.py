@@ -88,12 +88,12 @@ def test_checksums_are_the_sources(
     declared_artifact: OpenArtifact, reference: OpenArtifact, playbook: Playbook, observe: Observe
 ) -> None:
     """A tensor whose type can hold the source's values has the source's checksum, value by value."""
-    from pytest_aprqa.numerics.limits import limit_for
     from pytest_aprqa.suite.tensor_fingerprints import fingerprint_of
+    from pytest_aprqa.suite.value_limits import value_limit
 
     names = _common(declared_artifact, reference, observe, playbook.blocks[FINGERPRINT].get("tensors"))
     mine, source = declared_artifact.tensors, reference.tensors
-    exact = [n for n in names if limit_for(mine.entry(n).dtype, source.entry(n).dtype) == 0]
+    exact = [n for n in names if value_limit(reference, declared_artifact, n) == 0]
     observe("stored_exactly", len(exact), limit=">= 1")
     if not exact:
         pytest.skip(f"no type of {len(names)} tensors holds the source's values: see F-ROSETTA-FP-003")

@@ -84,6 +84,13 @@ def encoded(file: TensorFile, entry: TensorEntry, dtype: str) -> NDArray[np.uint
     return result
 
 
+def encoded_values(file: TensorFile, entry: TensorEntry, dtype: str, values: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Bytes in `dtype` of VALUES [rows, columns], which were made from `entry`; errors as `encoded`."""
+    if dtype == "F16":
+        _refuse_overflow(file, entry, values)
+    return _stored(file, entry, dtype, values)
+
+
 def _stored(file: TensorFile, entry: TensorEntry, dtype: str, values: NDArray[np.float32]) -> NDArray[np.uint8]:
     try:
         return np.frombuffer(codecs.encode(dtype, values), dtype=np.uint8).reshape(values.shape[0], -1)

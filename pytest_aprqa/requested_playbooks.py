@@ -42,7 +42,7 @@ def find_all(config: pytest.Config, names: list[str]) -> list[Path]:
         try:
             path = find_playbook(name, roots)
         except PlaybookError as error:
-            raise pytest.UsageError(f"--playbook {name}: {error}") from None
+            raise pytest.UsageError(f"--playbook: {error}") from None
         if path not in paths:
             paths.append(path)
     return paths

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import signal
 import sys
@@ -100,6 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Entry point of the program. Never returns; bad input is one line on standard error, not a traceback."""
     signal.signal(signal.SIGTERM, _terminated)
     _open_closed_streams()
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without these letters still shows the rest
     sys.exit(call(sys.argv[1:] if arguments is None else arguments))
 
 
@@ -126,6 +129,9 @@ def call(arguments: Sequence[str]) -> int:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror or error}", FAILED)
+    except UnicodeEncodeError as error:
+        letters = error.object[error.start : error.end]
+        return _fail(f"a name or text is not UTF-8: {letters!a} in {error.object[:80]!a}; rename it", FAILED)
     except (ValueError, RuntimeError, LookupError) as error:
         if not type(error).__module__.startswith("pytest_aprqa."):
             raise

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from pytest_aprqa.playbooks.blocks import DIFFERENTIAL_DEFAULTS
+from pytest_aprqa.playbooks.errors import PlaybookError
 from pytest_aprqa.playbooks.facts import ModelFacts, PlaybookFacts
 from pytest_aprqa.playbooks.kernel_profiles import KernelProfile, ProfilePrompt, kernel_profile
 from pytest_aprqa.playbooks.size_categories import category_from_name
@@ -55,7 +56,12 @@ class Wishes:
 def playbook_text(
     facts: PlaybookFacts, model: ModelFacts, *, schema: str | None = None, wishes: Wishes | None = None
 ) -> str:
-    """The text of one playbook. `schema`: path or address for editors that check YAML as it is typed."""
+    """The text of one playbook. `schema`: path or address for editors that check YAML as it is typed.
+
+    PlaybookError: the schema's name does not fit into the comment of one line that names it.
+    """
+    if schema and not schema.isprintable():
+        raise PlaybookError(schema, "is no name of a schema", advice="give a path or an address of one line")
     family = wishes.profile.family if wishes else model.constraints or DEFAULT_FAMILY
     profile = wishes.profile if wishes else kernel_profile(family)
     continues = "chat" not in facts.modalities and facts.scenario_count == 1 and wishes is None

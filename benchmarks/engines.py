@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the host sets it for its child; read when torch is imported
-
 import httpx
 import measuring
 import psutil
 import random_half_billion
 
-from pytest_aprqa.engines.host import EngineHost
+from pytest_aprqa.engines.host import WAITING, EngineHost
+
+os.environ.update(WAITING)  # read when torch is imported: the bare engine waits as the child of a host does
 from pytest_aprqa.engines.protocol import GenerationRequest
 from pytest_aprqa.engines.torch_engine import TorchEngine
 from pytest_aprqa.lifecycle.derive import derive
@@ -50,24 +50,18 @@ def requests(mode: str, count: int, tokens: int) -> list[GenerationRequest]:
 def ours(artifacts: list[Artifact], count: int, tokens: int) -> tuple[float, int]:
     """(seconds, peak bytes of the engine's process): as the plugin does it.
 
-    The reference's answers in one batch and its logits prompt by prompt, in an engine of its own, then every cell as
-    one batch; while an engine answers, a child without a model imports its libraries for the next.
+    The engine that holds the source gives the reference first: the answers in one batch, their logits prompt by prompt.
+    Then every cell is one batch.
     """
     started, peak = time.perf_counter(), 0
-    jobs = [("reference", artifacts[0]), *(("cells", artifact) for artifact in artifacts)]
-    hosts = [EngineHost("torch", threads=os.cpu_count()) for _ in jobs]
-    hosts[0].start()
-    for number, (job, artifact) in enumerate(jobs):
-        with hosts[number] as host:
-            if number + 1 < len(jobs):
-                hosts[number + 1].start()
+    for number, artifact in enumerate(artifacts):
+        with EngineHost("torch", threads=os.cpu_count()) as host:
             host.load(artifact, LIMIT_S)
-            if job == "reference":
+            if number == 0:
                 for answer in host.generate(requests("raw", count, tokens), LIMIT_S):
                     host.logits([*(answer.prompt_ids or []), *(answer.new_ids or [])], LIMIT_S)
-            else:
-                for mode in MODES:
-                    host.generate(requests(mode, count, tokens), LIMIT_S)
+            for mode in MODES:
+                host.generate(requests(mode, count, tokens), LIMIT_S)
             peak = max(peak, peak_of(host.pid))
     return time.perf_counter() - started, peak
 

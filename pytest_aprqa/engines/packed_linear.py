@@ -26,20 +26,20 @@ class PackedLinear(torch.nn.Module):  # type: ignore[misc]
 def pack_linears(model: Any) -> int:
     """Replace the linear layers of a bfloat16 model on the CPU, one after the other; how many. 0 where torch cannot.
 
-    A head that shares its weight with the embedding stays: it would be in memory twice.
+    A head that shares its weight with the embedding is in memory twice then: the largest product of each step takes
+    less than half of the time.
     """
     if not _available():
         return 0
-    embedding = model.get_input_embeddings().weight
-    names = [name for name, module in model.named_modules() if _can_be_packed(module, embedding)]
+    names = [name for name, module in model.named_modules() if _can_be_packed(module)]
     for name in names:  # no list of the layers: each old one is let go before the next one is packed
         parent, _, leaf = name.rpartition(".")
         setattr(model.get_submodule(parent), leaf, PackedLinear(model.get_submodule(name)))
     return len(names)
 
 
-def _can_be_packed(module: Any, embedding: torch.Tensor) -> bool:
-    return type(module) is torch.nn.Linear and module.weight is not embedding and module.weight.dtype == torch.bfloat16
+def _can_be_packed(module: Any) -> bool:
+    return type(module) is torch.nn.Linear and module.weight.dtype == torch.bfloat16
 
 
 def _available() -> bool:

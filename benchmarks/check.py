@@ -1,0 +1,148 @@
+"""A whole `aprqa check --depth weights` of a large model in each type, against a plain read of the same bytes.
+
+`--keep FOLDER`: make the model and its files there once and use them again; they take about 10 GB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import formats
+import measuring
+
+LEAST_BYTES, MEMORY_LIMIT = 2 << 30, 1 << 30
+SHAPE = {"layers": 44, "hidden": 1536, "inner": 4608}  # 1.2 billion BF16 weights
+KINDS = {"f16": ("gguf", "f16"), "q8_0": ("gguf", "q8_0"), "q4_k": ("gguf", "q4_k"), "apr": ("apr", "native")}
+PIECE = 4 << 20
+REPEATS = 3
+CORES = os.cpu_count() or 1
+# Peak memory of the check is that of the largest of its processes.
+CHECK = """
+import json, resource, subprocess, sys
+ended = subprocess.run([sys.executable, "-c", "from pytest_aprqa.cli.main import main; main()", *sys.argv[1:]],
+                       capture_output=True, text=True)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(json.dumps({"exit": ended.returncode, "said": (ended.stdout + ended.stderr)[-2000:], "rss": used.ru_maxrss << 10,
+                  "processor": used.ru_utime + used.ru_stime}))
+"""
+
+
+def make(folder: Path) -> dict[str, Path]:
+    """The model and one file of each kind, where they are not there yet."""
+    model = folder / "model"
+    if not (model / "made").is_file():
+        shutil.rmtree(model, ignore_errors=True)
+        model.mkdir(parents=True)
+        formats.write_model(model, **SHAPE)
+        (model / "made").touch()
+    files = {}
+    for kind, (format_name, dtype) in KINDS.items():
+        files[kind] = folder / f"{kind}.{format_name}"
+        if not files[kind].is_file():
+            print(f"  writing {files[kind].name}", flush=True)
+            arguments = ["derive", str(model), "--format", format_name, "--dtype", dtype, "-o", str(files[kind])]
+            measuring.run(["-c", formats.OUR_CONVERTER, *arguments], folder, APRQA_CACHE=str(folder / "cache"))
+            shutil.rmtree(folder / "cache", ignore_errors=True)
+    return files
+
+
+def read(paths: list[Path]) -> None:
+    """Every byte of the files into memory, on all cores, and nothing else."""
+
+    def part(path: Path, start: int, stop: int) -> None:
+        buffer = memoryview(bytearray(PIECE))
+        with path.open("rb", buffering=0) as stream:
+            stream.seek(start)
+            while start < stop and (got := stream.readinto(buffer[: min(PIECE, stop - start)])):
+                start += got
+
+    with ThreadPoolExecutor(CORES) as pool:
+        for path in paths:
+            size = path.stat().st_size
+            ends = [size * number // CORES for number in range(CORES + 1)]
+            list(pool.map(part, [path] * CORES, ends, ends[1:]))
+
+
+def check(file: Path, model: Path, depth: str) -> dict[str, Any]:
+    """Run the command; stop the benchmark unless nothing is refuted and the depth was reached."""
+    arguments = [sys.executable, "-c", CHECK, "check", str(file), "--against", str(model), "--depth", depth]
+    environment = os.environ | {"PYTHONPATH": str(measuring.REPOSITORY)}
+    told = json.loads(subprocess.run(arguments, env=environment, stdout=subprocess.PIPE, check=True).stdout)
+    if told["exit"] != 0:
+        sys.exit(f"{file}: exit {told['exit']}: {told['said']}")
+    return dict(told)
+
+
+def measure(file: Path, model: Path, repeats: int) -> dict[str, Any]:
+    """The check, its cheapest depth (what costs nothing of the weights) and the plain read, in turns; best of each.
+
+    All from the system's cache of files: a disk is slower, and then both wait for it.
+    """
+    paths = [*sorted(model.glob("*.safetensors")), file]
+    size = sum(path.stat().st_size for path in paths)
+    best = dict.fromkeys(("read", "structure", "check"), float("inf"))
+    rss, processor = 0, float("inf")
+    read(paths)
+    for _ in range(repeats):
+        for name in best:
+            start = time.perf_counter()
+            if name == "read":
+                read(paths)
+            else:
+                told = check(file, model, "weights" if name == "check" else name)
+                rss = max(rss, told["rss"])
+                processor = min(processor, told["processor"]) if name == "check" else processor
+            best[name] = min(best[name], time.perf_counter() - start)
+    weights = best["check"] - best["structure"]
+    return {
+        "bytes": size,
+        "check_s": best["check"],
+        "read_s": best["read"],
+        "structure_s": best["structure"],
+        "processor_s": processor,
+        "bytes_per_s": size / best["check"],
+        "check_over_read": best["check"] / best["read"],
+        "weights_over_read": weights / best["read"],
+        "peak_rss": rss,
+    }
+
+
+def main() -> int:
+    """Measure, print, write; exit 1 where memory or the size of the model is not as promised."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--keep", type=Path, help="folder for the model and its files (default: a temporary one)")
+    parser.add_argument("--kinds", default=",".join(KINDS), help="files to check (default: all)")
+    parser.add_argument("--repeats", type=int, default=REPEATS)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = (asked.keep or Path(name)).resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        files, model = make(folder), folder / "model"
+        source = sum(path.stat().st_size for path in model.glob("*.safetensors"))
+        rows, figures = [], {}
+        for kind in asked.kinds.split(","):
+            one = figures[kind] = measure(files[kind], model, asked.repeats)
+            rows += [
+                (f"{kind}: {one['bytes'] / 1e9:.2f} GB checked in", f"{one['check_s']:.1f} s"),
+                (f"{kind}: bytes of both files", f"{one['bytes_per_s'] / 1e9:.2f} GB/s"),
+                (f"{kind}: whole check / plain read of the same bytes", f"{one['check_over_read']:.1f}"),
+                (f"{kind}: of it without start and structure", f"{one['weights_over_read']:.1f}"),
+                (f"{kind}: peak memory of a process", f"{one['peak_rss'] / 1e6:.0f} MB"),
+            ]
+    measuring.show("check --depth weights", rows)
+    measuring.write("check", limits={"peak_rss": MEMORY_LIMIT}, source_bytes=source, checks=figures)
+    return 0 if source >= LEAST_BYTES and max(one["peak_rss"] for one in figures.values()) < MEMORY_LIMIT else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

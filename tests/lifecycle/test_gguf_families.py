@@ -1,0 +1,88 @@
+"""InternLM2 and DeepSeek-V2 as GGUF: every value comes back, the declaration is the source's, refusals say why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pytest_aprqa.formats.opening import open_tensor_file
+from pytest_aprqa.lifecycle.derive import derive
+from pytest_aprqa.lifecycle.errors import LifecycleError
+from pytest_aprqa.models.artifact import open_artifact
+from pytest_aprqa.suite.same_model import compare_models
+from tests.lifecycle.reshaped_families import FAMILIES, family_folder
+
+CASES = [("internlm2", {}), ("deepseek_v2", {}), ("deepseek_v2", {"q_lora_rank": None})]
+
+
+@pytest.mark.parametrize("stored", ["F32", "BF16"])
+@pytest.mark.parametrize(("family", "changed"), CASES)
+def test_every_tensor_comes_back_under_its_name(
+    family: str, changed: dict[str, Any], stored: str, tmp_path: Path
+) -> None:
+    folder = family_folder(tmp_path / "m", family, stored, **changed)
+    with open_artifact(folder, "safetensors") as source, open_artifact(_gguf(folder)) as made:
+        assert sorted(made.tensors.names()) == sorted(source.tensors.names())
+        for name in source.tensors.names():
+            assert np.array_equal(source.tensors.read(name), made.tensors.read(name)), name
+        result = compare_models(source, made)
+        assert [str(one) for one in result.differences] == []
+
+
+def _gguf(folder: Path, dtype: str = "native") -> Any:
+    return derive(folder, "gguf", cache=folder.parent / "cache", dtype=dtype)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_quantised_files_stay_close_and_the_router_keeps_its_type(family: str, tmp_path: Path) -> None:
+    folder = family_folder(tmp_path / "m", family)
+    path = _gguf(folder, "q8_0").path
+    with open_artifact(folder, "safetensors") as source, open_artifact(path, "gguf") as made:
+        for name in source.tensors.names():
+            x, y = source.tensors.read(name), made.tensors.read(name)
+            assert float(np.square(y - x).sum() / np.square(x).sum()) < 1e-3, name
+    with open_tensor_file(path) as file:
+        kinds = {name: entry.dtype for name, entry in file.entries.items()}
+    assert {kind for name, kind in kinds.items() if "ffn_gate_inp" in name} <= {"F32"}
+    assert "Q8_0" in kinds.values()
+
+
+@pytest.mark.parametrize(
+    ("family", "changed", "problem"),
+    [
+        ("internlm2", {"tie_word_embeddings": True}, "reads a head of its own"),
+        ("internlm2", {"bias": True}, "no place for this tensor"),
+        ("internlm2", {"head_dim": 32}, "takes hidden size / heads"),
+        ("deepseek_v2", {"attention_bias": True}, "no place for this tensor"),
+        ("deepseek_v2", {"n_shared_experts": None}, "reads shared experts"),
+        ("deepseek_v2", {"topk_method": "group_limited_greedy", "n_group": 2}, "experts of all groups"),
+        ("deepseek_v2", {"norm_topk_prob": True}, "does not normalise"),
+        ("deepseek_v2", {"num_experts_per_tok": 5}, "is no number of experts"),
+        ("deepseek_v2", {"num_experts_per_tok": 0}, "is no number of experts"),
+    ],
+)
+def test_what_llama_cpp_does_not_compute_is_refused(
+    family: str, changed: dict[str, Any], problem: str, tmp_path: Path
+) -> None:
+    changed = {"attention_bias": True} if family == "internlm2" and "bias" in changed else changed
+    folder = family_folder(tmp_path / "m", family, **changed)
+    with pytest.raises(LifecycleError, match=problem):
+        _gguf(folder)
+
+
+@pytest.mark.parametrize("used", [1, 4])
+def test_every_number_of_experts_up_to_all_is_declared(used: int, tmp_path: Path) -> None:
+    folder = family_folder(tmp_path / "m", "deepseek_v2", num_experts_per_tok=used)
+    with open_tensor_file(_gguf(folder).path) as file:
+        assert file.metadata["deepseek2.expert_used_count"] == used
+
+
+def test_a_family_that_llama_cpp_does_not_know_is_refused_with_the_reason(tmp_path: Path) -> None:
+    folder = family_folder(tmp_path / "m", "internlm2")
+    text = (folder / "config.json").read_text(encoding="utf-8")
+    (folder / "config.json").write_text(text.replace('"internlm2"', '"phi3small"'), encoding="utf-8")
+    with pytest.raises(LifecycleError, match=r"cannot be written as GGUF: llama\.cpp has no architecture for it"):
+        _gguf(folder)

@@ -221,7 +221,8 @@ def _run(
     owner = dict(zip(playbooks, (str(path) for path in artifacts), strict=True))
     arguments = ["-p", "pytest_aprqa.plugin"] if not _is_announced() else []
     arguments += ["-p", "pytest_aprqa.check_events", "-p", "no:cacheprovider", "-c", str(folder / "pytest.ini")]
-    arguments += ["-p", "no:randomly", "-p", "no:xdist", "-q", "-q", "--tb=no", "--failure-policy=collect-all"]
+    arguments += ["-p", "no:randomly", "-p", "no:xdist", "-p", "no:hypothesispytest"]
+    arguments += ["-q", "-q", "--tb=no", "--failure-policy=collect-all"]
     arguments += ["--against", os.path.abspath(against), "--depth", result.depth, "--evidence-dir", str(folder / "run")]
     for path in playbooks.values():
         arguments += ["--playbook", str(path)]

@@ -214,6 +214,8 @@ class Recorder:
         from pytest_aprqa.reporting.report_files import write_reports
 
         assert self.folder is not None
+        if self.config.pluginmanager.has_plugin("aprqa-check-events"):
+            return  # `aprqa check` reads the evidence only
         try:
             write_reports(self.folder, self.evidence, self.score)
             self.config.hook.pytest_aprqa_reports(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from pytest_aprqa.formats.canonical import CanonicalTensors
 
-_VALUES_AT_ONCE = 1 << 20
+_VALUES_AT_ONCE = 1 << 16
 _ROLES = {"q_proj.weight": "rows", "k_proj.weight": "rows", "v_proj.weight": "rows", "o_proj.weight": "columns"}
 
 

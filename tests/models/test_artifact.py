@@ -11,8 +11,9 @@ import pytest
 
 from pytest_aprqa.lifecycle.derive import derive
 from pytest_aprqa.models import artifact as artifact_module
-from pytest_aprqa.models.artifact import Artifact, describe_artifact, open_artifact
+from pytest_aprqa.models.artifact import Artifact, describe_artifact, identify_by_state, open_artifact
 from pytest_aprqa.models.errors import ModelError
+from tests.formats.raw_files import good_gguf
 from tests.model_fixtures import PROMPTS
 
 
@@ -114,3 +115,19 @@ def test_a_sharded_model_is_digested_over_all_its_shards(tmp_path, random_qwen2_
     save_file({"b": numpy.full(3, 2, "float32")}, tmp_path / "model-00002-of-00002.safetensors")
     os.utime(tmp_path / "model-00002-of-00002.safetensors", ns=(0, 0))
     assert describe_artifact(index, "safetensors").sha256 != before
+
+
+def test_files_told_by_their_state_are_not_hashed_and_tell_a_change(tmp_path, monkeypatch):
+    path = tmp_path / "model.gguf"
+    path.write_bytes(good_gguf())
+    hashed = describe_artifact(path, "gguf").sha256
+    monkeypatch.setattr(artifact_module, "_by_state", False)  # put back at the end
+    monkeypatch.setattr(artifact_module, "sha256_of", lambda paths: pytest.fail("hashed"))
+    identify_by_state()
+    first, again = (describe_artifact(path, "gguf").sha256 for _ in range(2))
+    assert first == again != hashed
+    assert len(first) == len(hashed)
+    other = tmp_path / "other.gguf"
+    other.write_bytes(path.read_bytes())
+    other.replace(path)
+    assert describe_artifact(path, "gguf").sha256 != first

@@ -21,7 +21,7 @@ from pytest_aprqa.models.errors import ModelError
 LONGEST_TEMPLATE = 256 * 1024  # characters
 LONGEST_OUTPUT = 4 << 20  # characters of a rendered conversation
 LARGEST_MEMORY = 512 << 20  # bytes of address space of the rendering process
-LONGEST_TIME_S = 60.0  # the default time limit of a scenario; an engine with a shorter limit ends before
+LONGEST_TIME_S = 20.0  # a conversation is rendered in milliseconds; twenty busy processes make that a second
 REMEMBERED = 256  # rendered conversations kept
 LONGEST_REMEMBERED = 64 * 1024  # characters of a kept conversation
 MEND = "mend the template"

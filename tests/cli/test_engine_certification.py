@@ -75,10 +75,11 @@ def test_the_bundled_model_on_two_engines_is_set_side_by_side(tmp_path):
     program.write_text(f"#!{sys.executable}\n" + FAKE_APR.read_text(encoding="utf-8"), encoding="utf-8")
     program.chmod(0o755)
     words = [str(MODEL / "model.safetensors"), "--engine", "torch", "--engine", "apr", "--apr-binary", str(program)]
-    words += ["-p", "What is 2+2?", "--certify", "tiny-qwen2-mvp", "-o", str(tmp_path / "out")]
+    words += ["-p", "What is 2+2?", "--certify", "tiny-qwen2-smoke", "-o", str(tmp_path / "out")]
     shown = CliRunner().invoke(command, words)
     assert shown.exit_code == 1, shown.output
-    assert "tiny-qwen2-mvp on each engine" in shown.output
-    assert "  torch    CERTIFIED" in shown.output
+    assert "tiny-qwen2-smoke on each engine" in shown.output
+    assert "  torch    PROVISIONAL" in shown.output
+    assert "  apr      BLOCKED" in shown.output
     assert "Verdicts that differ: " in shown.output
     assert (tmp_path / "out" / "apr" / "evidence.jsonl").is_file()

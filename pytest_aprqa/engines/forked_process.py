@@ -19,8 +19,9 @@ from typing import Any
 from pytest_aprqa.engines.child import location
 from pytest_aprqa.engines.fork_server import LENGTH_BYTES
 
-# Their libraries are large and bear a fork. Others, and those of plugins, are started on their own.
-FORKED = ("torch", "pytest_aprqa.engines.torch_engine:TorchGpuEngine")
+# Its libraries are large and bear a fork. CUDA does not, once anything has counted the devices; the engines of plugins
+# may not: they are started on their own.
+FORKED = ("torch",)
 OF_ONE_CHILD = ("TMPDIR", "PYTEST_CURRENT_TEST")  # what may differ between the children of one server
 GRACE_S = 2.0
 _lock = threading.RLock()

@@ -18,6 +18,7 @@ from pytest_aprqa.engines.errors import EngineCrashed
 from pytest_aprqa.engines.forked_process import ForkServer, can_be_forked, fork_server
 from pytest_aprqa.engines.host import EngineHost
 from pytest_aprqa.engines.protocol import GenerationRequest
+from pytest_aprqa.engines.selection import TORCH_GPU
 from pytest_aprqa.models.artifact import Artifact
 
 pytestmark = pytest.mark.skipif(not can_be_forked("torch"), reason="this system forks no engines")
@@ -160,6 +161,7 @@ def test_what_the_torch_engine_imports_is_all_that_a_model_needs() -> None:
 
 def test_only_engines_that_are_known_to_bear_it_are_forked() -> None:
     assert can_be_forked("torch")
+    assert not can_be_forked(TORCH_GPU)  # CUDA does not survive a fork
     assert not can_be_forked("llama?backend=cpu")
     assert not can_be_forked("acme.engine:Engine")
 

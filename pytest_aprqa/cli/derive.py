@@ -7,14 +7,12 @@ import os
 import shutil
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import click
 
 _FALLBACKS_SHOWN = 3
 _STEPS_SHOWN = 20  # the line of a tensor is rewritten at most about this often
-_SECONDS_A_LINE = 10.0  # where standard error is no terminal
 
 
 @click.command()
@@ -41,7 +39,8 @@ def command(source: Path, format_name: str, dtype: str | None, output: Path | No
         output = output / f"model.{format_name}"
     if output is not None and output.exists() and not force:
         raise click.ClickException(f"{output}: exists already; name a new file or add --force")
-    artifact = derive(source, format_name, cache=cache_folder(), dtype=dtype, progress=_Progress())
+    with _Progress() as progress:
+        artifact = derive(source, format_name, cache=cache_folder(), dtype=dtype, progress=progress)
     _name_fallbacks(artifact.path, dtype)
     path = artifact.path
     if output is not None:
@@ -87,22 +86,23 @@ def _copy_whole(source: Path, target: Path) -> None:
 
 
 class _Progress:
-    """Says on standard error what is being converted and how far: one rewritten line on a terminal, else a line now
-    and then, so that the log of a short conversion stays empty.
-    """
+    """Says on standard error what is being converted and how far: one rewritten line, on a terminal only."""
 
     def __init__(self) -> None:
         self._terminal = sys.stderr.isatty()
         self._last: tuple[str, int] | None = None
-        self._next_line = time.monotonic() + _SECONDS_A_LINE
 
     def __call__(self, what: str, done: int, total: int) -> None:
+        step = done * _STEPS_SHOWN // total if total else 0
+        if not self._terminal or (what, step) == self._last:
+            return
+        self._last = (what, step)
         percent = f" {100 * done // total} %" if total else ""
-        if self._terminal:
-            step = done * _STEPS_SHOWN // total if total else 0
-            if (what, step) != self._last:
-                self._last = (what, step)
-                click.echo(f"\r\x1b[K{what}{percent}", err=True, nl=done >= total)
-        elif time.monotonic() >= self._next_line:
-            self._next_line = time.monotonic() + _SECONDS_A_LINE
-            click.echo(f"{what}{percent}", err=True)
+        click.echo(f"\r\x1b[K{what}{percent}", err=True, nl=False)
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._last is not None:
+            click.echo("\r\x1b[K", err=True, nl=False)

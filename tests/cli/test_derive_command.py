@@ -1,6 +1,7 @@
+import sys
+
 import pytest
 
-from pytest_aprqa.cli import derive
 from pytest_aprqa.cli.main import call
 
 MAGIC = {"gguf": b"GGUF", "apr": b"APR\0"}
@@ -61,10 +62,11 @@ def test_matrices_of_another_type_than_asked_are_named(random_qwen2_folder, tmp_
         assert "warning" not in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("seconds", "lines"), [(3600.0, 0), (0.0, 20)])
-def test_a_log_gets_a_line_now_and_then(random_qwen2_folder, seconds, lines, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(derive, "_SECONDS_A_LINE", seconds)
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_is_for_a_terminal(random_qwen2_folder, terminal, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("APRQA_CACHE", str(tmp_path))
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
     assert call(["derive", str(random_qwen2_folder), "--format", "apr"]) == 0
-    shown = capsys.readouterr().err.splitlines()
-    assert len(shown) >= lines if lines else not shown
-    assert all(line.endswith(" %") for line in shown)
+    shown = capsys.readouterr().err
+    assert (" 14 %" in shown) == terminal
+    assert shown.endswith("\r\x1b[K") if terminal else not shown  # the last line is wiped

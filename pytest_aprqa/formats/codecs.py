@@ -36,6 +36,7 @@ _SCALARS: Final[dict[str, str]] = {
 _COMPLEX: Final = "C64"
 _HALF_BITS: Final = np.int32(-0x70002000)  # sign, five bits of exponent and ten of mantissa, moved by 13
 _HALF_EXPONENT: Final = np.float32(2.0**112)
+_FEW_HALVES: Final = 1 << 12  # below, the calls take longer than the conversion
 _BEYOND_HALF: Final = np.float32(1 << 16)  # what infinity and NaN become
 _LARGEST: Final = block_encoders.LARGEST | {"APR_Q4": 7 * block_encoders.LARGEST_HALF, "APR_Q8": 3.4028235e38}
 _DECODERS: Final = block_quants.DECODERS | k_quants.DECODERS | table_quants.DECODERS | {"F4": block_quants.decode_f4}
@@ -122,6 +123,8 @@ def from_half(halves: NDArray[np.float16]) -> Floats:
     The bits are moved into a float32 whose exponent is too small by 112, which one multiplication makes right, for
     subnormal values too; what is not finite is left to numpy.
     """
+    if halves.size < _FEW_HALVES:
+        return halves.astype(np.float32)
     bits = halves.view(np.int16).astype(np.int32)
     bits <<= 13
     bits &= _HALF_BITS

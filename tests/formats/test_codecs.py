@@ -38,7 +38,7 @@ def test_every_half_is_converted_as_numpy_does():
     bits = np.arange(1 << 16, dtype=np.uint16)
     halves = bits.view("<f2")
     finite = halves[np.isfinite(halves)]
-    for part in (halves, finite, finite[finite >= 0], finite[:1], halves[:0]):
+    for part in (halves, finite, finite[finite >= 0], finite[:4096], finite[:4095], halves[:4096], halves[:0]):
         expected = part.astype(np.float32)
         assert np.array_equal(from_half(part).view(np.uint32), expected.view(np.uint32))
     assert np.isinf(from_half(halves[bits == 0x7C00])).all()

@@ -168,6 +168,11 @@ class EngineHost:
         """Process id of the child, None when it was never started."""
         return self._process.pid if self._process is not None else None
 
+    @property
+    def folder(self) -> str | None:
+        """For temporary files of the child and of all that it starts, which inherit it as TMPDIR."""
+        return self._folder
+
     def restart(self) -> None:
         """End what is left of the child and start a new one, without a model."""
         self.close()

@@ -26,11 +26,10 @@ class Traces:
     descendants: set[int] = field(default_factory=set)
 
 
-def traces_of(pid: int, url: str) -> Traces | None:
+def traces_of(pid: int, url: str, folder: str) -> Traces | None:
     """To be asked while the engine lives. None where the system does not show its processes."""
     parts = urlsplit(url)
-    folder = _environment(pid).get("TMPDIR", "")
-    if not folder:
+    if not folder or not _environment(pid):
         return None
     address = (str(parts.hostname), int(parts.port or 80))
     return Traces(pid, folder, address, {pid, *(one for one in _processes() if _is_of(one, pid, folder))})

@@ -28,7 +28,7 @@ def test_shutdown_leaves_no_process_and_no_port(
     if engine.description.name == "url":
         pytest.skip("the server is somebody else's: it is not ended here")
     url, pid = engine.server_url(), engine.host.pid
-    traces = traces_of(pid, url) if pid is not None else None
+    traces = traces_of(pid, url, engine.host.folder or "") if pid is not None else None
     if traces is None:
         pytest.skip("this system does not show the processes of an engine")
     observe("processes", len(traces.descendants), limit=">= 1")

@@ -40,9 +40,9 @@ def engine(tmp_path):
     process.stdout.close()
 
 
-def test_a_helper_that_survives_its_engine_is_named_until_it_ends(engine):
+def test_a_helper_that_survives_its_engine_is_named_until_it_ends(engine, tmp_path):
     process, helper = engine
-    traces = traces_of(process.pid, "http://127.0.0.1:1")
+    traces = traces_of(process.pid, "http://127.0.0.1:1", str(tmp_path))
     assert {process.pid, helper} <= traces.descendants
     process.kill()
     process.wait()
@@ -54,11 +54,11 @@ def test_a_helper_that_survives_its_engine_is_named_until_it_ends(engine):
     assert time.monotonic() - started < 5.0
 
 
-def test_a_port_that_still_answers_is_named(engine):
+def test_a_port_that_still_answers_is_named(engine, tmp_path):
     process, helper = engine
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        traces = traces_of(process.pid, f"http://127.0.0.1:{port}")
+        traces = traces_of(process.pid, f"http://127.0.0.1:{port}", str(tmp_path))
         for one in (helper, process.pid):
             os.kill(one, signal.SIGKILL)
         process.wait()
@@ -66,5 +66,5 @@ def test_a_port_that_still_answers_is_named(engine):
     assert left_behind(traces, 0.2) == []
 
 
-def test_a_process_that_shows_nothing_is_not_judged():
-    assert traces_of(2**22 + 1, "http://127.0.0.1:1") is None
+def test_a_process_that_shows_nothing_is_not_judged(tmp_path):
+    assert traces_of(2**22 + 1, "http://127.0.0.1:1", str(tmp_path)) is None

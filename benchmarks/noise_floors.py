@@ -29,6 +29,7 @@ sys.path.insert(0, str(REPOSITORY))
 from pytest_aprqa.formats.blocks import BLOCKS  # noqa: E402
 from pytest_aprqa.formats.codecs import ENCODABLE, decode, encode  # noqa: E402
 from pytest_aprqa.formats.gguf_types import TENSOR_TYPE_IDS  # noqa: E402
+from pytest_aprqa.numerics.behaviour_limits import behaviour_limits  # noqa: E402
 from training.corpus import ArithmeticSampler, text_documents  # noqa: E402
 from training.train import Encoder  # noqa: E402
 
@@ -61,6 +62,8 @@ def train(model: Any, encoder: Encoder, steps: int) -> float:
     """Teach the model the corpus; its last loss."""
     loss = torch.tensor(float("nan"))
     numbers, texts = iter(ArithmeticSampler(3)), itertools.cycle(text_documents())
+    if not steps:
+        return float(loss)
     optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, total_steps=steps)
     for _ in range(steps):
@@ -122,8 +125,8 @@ def logits_of(model: Any, batches: list[Any]) -> Any:
     return torch.cat(rows)
 
 
-def behaviour(source: Any, other: Any) -> dict[str, float]:
-    """Mean divergence, and the leads of the source's best token where the other's best is another, nats."""
+def behaviour(source: Any, other: Any, dtype: str) -> dict[str, float]:
+    """Mean divergence, and the leads (nats) of best tokens that changed; how many are beyond the margin of the type."""
     kld = (source.exp() * (source - other)).sum(-1)
     best, second = source.topk(2, -1).values.unbind(-1)
     changed = source.argmax(-1) != other.argmax(-1)
@@ -133,6 +136,7 @@ def behaviour(source: Any, other: Any) -> dict[str, float]:
         "positions": len(kld),
         "kld": mean,
         "changed": int(changed.sum()),
+        "beyond_margin": int((leads > behaviour_limits(dtype).margin).sum()),
         "largest_lead": float(leads[0]) if len(leads) else 0.0,
         "lead_at_1e-3": float(leads[len(kld) // 1000]) if len(leads) > len(kld) // 1000 else 0.0,
         "perplexity_ratio": float(torch.exp(-(other.max(-1).values - best).mean())),
@@ -161,7 +165,10 @@ def measure(model: Any, batches: list[Any], types: list[str]) -> dict[str, Any]:
             if made is None:
                 continue
             model.load_state_dict(made[0])
-            found.setdefault(name, {})[dtype] = {"nmse": made[1], **behaviour(reference, logits_of(model, batches))}
+            found.setdefault(name, {})[dtype] = {
+                "nmse": made[1],
+                **behaviour(reference, logits_of(model, batches), dtype),
+            }
             model.load_state_dict(original)
     return found
 

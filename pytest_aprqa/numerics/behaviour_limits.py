@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from pytest_aprqa.numerics.limits import limits_table
 
+STANDARD_DEVIATIONS = 3
+
 
 @dataclass(frozen=True, slots=True)
 class BehaviourLimits:
-    """`kld`: mean divergence, nats a token; `margin`: lead below which another token is no finding, nats."""
+    """`kld`: mean divergence, nats a token; `margin`: lead below which another token is no finding, nats.
+
+    `beyond_margin`: share of positions, 0 to 1, at which a clean file has another best token in spite of the margin.
+    """
 
     kld: float
     margin: float
     perplexity_ratio: float
+    beyond_margin: float = 0.0
+
+    def allowed_beyond(self, positions: int) -> int:
+        """How many of POSITIONS may differ beyond the margin: the share, and three standard deviations of its count."""
+        expected = self.beyond_margin * positions
+        return int(expected + STANDARD_DEVIATIONS * math.sqrt(expected))
 
 
 def behaviour_limits(base_type: str) -> BehaviourLimits:

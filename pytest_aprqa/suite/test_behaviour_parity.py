@@ -72,7 +72,7 @@ def test_best_tokens_are_the_sources(
     run_state: RunState,
     observe: Observe,
 ) -> None:
-    """The best token at every position is the source's, except where the source's lead is within the type's noise."""
+    """The best token is the source's, except within the noise of the type: small leads, and few larger ones."""
     from pytest_aprqa.suite.parity import limits_of
 
     _, distance = _distance(engine, playbook, run_state, observe)
@@ -81,9 +81,11 @@ def test_best_tokens_are_the_sources(
     matter = [one for one in differ if one.margin > limits.margin]
     observe("top1_agreement", distance.top1_agreement)
     observe("positions_that_differ", len(differ))
-    observe("positions_that_matter", len(matter), limit=0, passed=not matter)
+    allowed = limits.allowed_beyond(distance.tokens)
+    wrong = len(matter) > allowed
+    observe("positions_that_matter", len(matter), limit=allowed, passed=not wrong)
     observe.advise("weights and declarations decide: look at I-4 and G0-INTEGRITY-SOURCE for the same file first")
-    for one in matter:
+    for one in matter if wrong else []:
         where = f"sequence {one.sequence}, token {one.position}"
         observe.finding(
             where, f"best token {one.found}", f"{one.expected}, leading by {one.margin:.3g}", "other logits"
@@ -92,7 +94,8 @@ def test_best_tokens_are_the_sources(
         f"sequence {m.sequence} token {m.position}: {m.found} for {m.expected} (lead {m.margin:.2g})" for m in matter
     ]
     assert distance.tokens, "no position was compared"
-    assert not matter, f"{len(matter)} of {distance.tokens} positions, lead above {limits.margin}: {listed(told)}"
+    few = f" (limit {allowed})" if allowed else ""
+    assert not wrong, f"{len(matter)} of {distance.tokens} positions{few}, lead above {limits.margin}: {listed(told)}"
 
 
 @pytest.mark.gate("F-PAR-003", severity="P2")

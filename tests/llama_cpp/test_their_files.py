@@ -78,6 +78,14 @@ def test_the_check_does_not_refute_it(folder: Path, name: str, tmp_path: Path) -
     assert "F-CONTRACT-I4-001" in {one["gate"] for one in result.tried}
 
 
+def test_two_bits_are_not_refuted_by_their_logits(tmp_path: Path) -> None:
+    """Among hundreds of positions some best token of two bits changes in spite of a large lead."""
+    path = quantised_by_llama_cpp(TINY, "Q2_K", tmp_path, tmp_path / "cache")
+    result = check([path], TINY, "logits")
+    assert [f"{one.gate}: {one.message}" for one in result.findings] == []
+    assert {"F-PARITY-001", "F-HFP-001"} <= {one["gate"] for one in result.tried}
+
+
 @pytest.mark.parametrize("name", ["Q8_0", "Q4_0", "Q4_K_M", "Q5_K_M"])
 def test_the_check_refutes_it_with_one_head_scaled(name: str, tmp_path: Path) -> None:
     path = quantised_by_llama_cpp(TINY, name, tmp_path, tmp_path / "cache")

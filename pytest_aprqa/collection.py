@@ -138,6 +138,7 @@ def _checks(config: pytest.Config) -> dict[str, Any]:
     """Everything that the modules of checks define, by name."""
     found: dict[str, Any] = {}
     for module in check_modules(config):
+        _refuse_without_assertions(module, config)
         for name, value in vars(module).items():
             if name.startswith("__"):
                 continue
@@ -149,6 +150,16 @@ def _checks(config: pytest.Config) -> dict[str, Any]:
                 )
             found[name] = value
     return found
+
+
+def _refuse_without_assertions(module: ModuleType, config: pytest.Config) -> None:
+    """UsageError under `python -O` where pytest did not rewrite the assertions: they are no code, all would pass."""
+    rewriter: Any = config.pluginmanager.rewrite_hook
+    if not __debug__ and getattr(module.__spec__, "loader", None) is not rewriter:
+        raise pytest.UsageError(
+            f"{module.__name__}: its assertions are left out by python -O (PYTHONOPTIMIZE), every check would pass;"
+            " run without it, and without --assert=plain"
+        )
 
 
 def check_modules(config: pytest.Config) -> Iterator[ModuleType]:
@@ -194,7 +205,8 @@ def _import_file(path: Path, config: pytest.Config) -> ModuleType:
         raise pytest.UsageError(f"--aprqa-checks {path}: a module {path.stem} is imported already; rename the file")
     pytest.register_assert_rewrite(path.stem)
     hook: Any = config.pluginmanager.rewrite_hook
-    specification = hook.find_spec(path.stem, [str(path.parent)])
+    find = getattr(hook, "find_spec", None)  # there is none with --assert=plain
+    specification = find(path.stem, [str(path.parent)]) if find is not None else None
     if specification is None:
         specification = importlib.util.spec_from_file_location(path.stem, path)
     assert specification is not None

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from pytest_aprqa.recorder import Recorder
 
-pytest.register_assert_rewrite("pytest_aprqa.suite")
+pytest.register_assert_rewrite("pytest_aprqa.suite", "pytest_aprqa.engine_contract")
 
 RECORDER_NAME = "aprqa-recorder"
 WORKER_INPUT = "aprqa"

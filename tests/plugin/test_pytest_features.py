@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 ANSWERS = "test_answer_is_accepted"
 
 
@@ -185,3 +187,25 @@ def test_items_that_share_an_engine_run_on_one_worker(project):
     assert len(lines) == 4
     assert len({worker for worker, name in lines if name == "gguf"}) == 1
     assert len({worker for worker, name in lines if name == "safetensors"}) == 1
+
+
+@pytest.mark.parametrize("arguments", [[], ["--assert=plain"]])
+def test_no_check_passes_because_python_leaves_assertions_out(project, monkeypatch, arguments):
+    monkeypatch.setenv("PYTHONOPTIMIZE", "1")
+    project.pytester.makepyfile(my_checks="def test_refutes(playbook):\n    assert not playbook\n")
+    path = project.write_playbook()
+    options = ["--aprqa-checks=my_checks.py", "-k", "test_refutes", *arguments]
+    result = project.run(f"--playbook={path}", *options)
+    if arguments:
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        assert "every check would pass" in result.stderr.str()
+    else:
+        assert result.ret == pytest.ExitCode.TESTS_FAILED
+        assert result.parseoutcomes()["failed"] == 1
+
+
+def test_assertions_may_be_plain_where_python_runs_them(project):
+    project.pytester.makepyfile(my_checks="def test_refutes(playbook):\n    assert not playbook\n")
+    path = project.write_playbook()
+    result = project.run(f"--playbook={path}", "--aprqa-checks=my_checks.py", "-k", "test_refutes", "--assert=plain")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED

@@ -91,13 +91,14 @@ def measure(file: Path, model: Path, repeats: int) -> dict[str, Any]:
     paths = [*sorted(model.glob("*.safetensors")), file]
     size = sum(path.stat().st_size for path in paths)
     best = dict.fromkeys(("read", "structure", "check"), float("inf"))
-    rss, processor = 0, float("inf")
+    rss, processor, reading = 0, float("inf"), float("inf")
     read(paths)
     for _ in range(repeats):
         for name in best:
-            start = time.perf_counter()
+            start, used = time.perf_counter(), time.process_time()
             if name == "read":
                 read(paths)
+                reading = min(reading, time.process_time() - used)
             else:
                 told = check(file, model, "weights" if name == "check" else name)
                 rss = max(rss, told["rss"])
@@ -110,6 +111,8 @@ def measure(file: Path, model: Path, repeats: int) -> dict[str, Any]:
         "read_s": best["read"],
         "structure_s": best["structure"],
         "processor_s": processor,
+        "read_processor_s": reading,
+        "processor_over_read": processor / reading,
         "bytes_per_s": size / best["check"],
         "check_over_read": best["check"] / best["read"],
         "weights_over_read": weights / best["read"],
@@ -131,12 +134,15 @@ def main() -> int:
         source = sum(path.stat().st_size for path in model.glob("*.safetensors"))
         rows, figures = [], {}
         for kind in asked.kinds.split(","):
+            print(f"  {kind}", flush=True)
             one = figures[kind] = measure(files[kind], model, asked.repeats)
             rows += [
                 (f"{kind}: {one['bytes'] / 1e9:.2f} GB checked in", f"{one['check_s']:.1f} s"),
                 (f"{kind}: bytes of both files", f"{one['bytes_per_s'] / 1e9:.2f} GB/s"),
                 (f"{kind}: whole check / plain read of the same bytes", f"{one['check_over_read']:.1f}"),
                 (f"{kind}: of it without start and structure", f"{one['weights_over_read']:.1f}"),
+                (f"{kind}: processor time of the check", f"{one['processor_s']:.1f} s"),
+                (f"{kind}: processor time, check / plain read", f"{one['processor_over_read']:.1f}"),
                 (f"{kind}: peak memory of a process", f"{one['peak_rss'] / 1e6:.0f} MB"),
             ]
     measuring.show("check --depth weights", rows)

@@ -226,10 +226,10 @@ def test_folders_become_files_with_absolute_paths(tmp_path: Path, monkeypatch: p
 
 def test_program_output_is_bounded_and_a_silent_heir_is_not_waited_for() -> None:
     script = "import os, sys; sys.stdout.write('x' * (40 << 20)); sys.stdout.flush(); os.fork() or os._exit(0)"
-    code = script.replace("os.fork() or os._exit(0)", "os.fork() and os._exit(0); import time; time.sleep(3)")
+    code = script.replace("os.fork() or os._exit(0)", "os.fork() and os._exit(0); import time; time.sleep(40)")
     started = time.monotonic()
     done = run_program([sys.executable, "-c", code])
-    assert time.monotonic() - started < 2.9
+    assert time.monotonic() - started < 39
     assert done.status == 0
     assert len(done.stdout) <= (16 << 20) + (1 << 16)
 

@@ -125,7 +125,7 @@ def certify(place: Workplace) -> str:
 
 
 def own_model(place: Workplace) -> str:
-    """How-to: a model that stands in a folder of one's own: its playbook, the lock, and its certification from there."""
+    """How-to: a model in a folder of one's own: its playbook, the lock, the certification from there."""
     model = "acme/Tiny-2.6M"
     shutil.copytree(REPOSITORY / "models" / "tiny-qwen2", place.folder / "home" / "models" / model)
     cache = ("--model-cache", "~/models")

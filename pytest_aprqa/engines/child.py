@@ -150,8 +150,9 @@ def _obey(engine: Any, command: dict[str, Any], answers: Answers) -> None:
         from pytest_aprqa.engines.protocol import GenerationRequest
 
         requests = [GenerationRequest(**fields) for fields in command["requests"]]
-        results = engine.generate(requests, answers.progress)
-        answers.send(kind="answer", results=[asdict(result) for result in results])
+        answers.send(
+            kind="answer", results=[asdict(result) for result in _generate(engine, requests, answers.progress)]
+        )
     elif name == "logits":
         rows = _logits(engine, command["ids"], command.get("first", 0))
         answers.send(kind="answer", array=answers.arrays.packed(rows))
@@ -164,6 +165,25 @@ def _obey(engine: Any, command: dict[str, Any], answers: Answers) -> None:
         answers.send(kind="answer", description=asdict(engine.describe()))
     else:
         answers.send(kind="error", message=f"unknown command {name!r}")
+
+
+def _generate(engine: Any, requests: list[Any], progress: Any) -> list[Any]:
+    """Results in order; what the engine would not obey is refused, so that it is never left out of account."""
+    from pytest_aprqa.engines.protocol import GenerationResult
+
+    refused = {id(request): reason for request in requests if (reason := unknown_to(engine, request))}
+    answered = iter(engine.generate([request for request in requests if id(request) not in refused], progress))
+    return [
+        GenerationResult(request.key, "", None, None, "error", 0.0, error=f"{refused[id(request)]}: not obeyed here")
+        if id(request) in refused
+        else next(answered)
+        for request in requests
+    ]
+
+
+def unknown_to(engine: Any, request: Any) -> str:
+    """What a request asks for and the engine does not say that it obeys, in words; empty: nothing."""
+    return " and ".join(sorted(request.asks_for - set(getattr(engine, "obeys", ()))))
 
 
 def _ask(engine: Any, name: str, argument: Any) -> Any:

@@ -13,7 +13,9 @@ import numpy
 
 from pytest_aprqa.engines.errors import EngineError, EngineLoadError
 from pytest_aprqa.engines.llama_model import LlamaModel
+from pytest_aprqa.engines.nucleus import nucleus
 from pytest_aprqa.engines.protocol import EngineDescription, GenerationRequest, GenerationResult, Progress, TokenSink
+from pytest_aprqa.engines.stop_sequences import StopSequences
 from pytest_aprqa.models.chat_template import render_chat
 from pytest_aprqa.models.errors import ModelError
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 class LlamaEngine:
     """Greedy or seeded sampling, one prompt after the other. `generate` is not thread-safe."""
+
+    obeys = frozenset({"top_p", "stop"})
 
     def __init__(self, backend: str = "cpu", threads: int | None = None) -> None:
         self._backend = backend
@@ -152,7 +156,9 @@ class _Generation:
         self._on_token = on_token
         self._random = numpy.random.default_rng(request.seed) if request.temperature > 0 else None
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._stop = StopSequences(request.stop)
         self._text = ""
+        self._shown = ""
 
     def run(self) -> GenerationResult:
         """Until a token ends it, or the limit, or the end of the context."""
@@ -167,13 +173,15 @@ class _Generation:
             token = self._pick(self._model.decode(feed)[0])
             new.append(token)
             first = first if first is not None else time.monotonic() - started
-            stopped = self._model.ends(token)
-            self._emit(token, stopped, last=stopped or len(new) == limit)
+            ended = self._model.ends(token)
+            self._text += self._decoder.decode(b"" if ended else self._model.piece(token), final=ended)
+            stopped = ended or self._stop.found(self._text)
+            self._emit(token, last=stopped or len(new) == limit)
             self._progress("tokens", len(new), limit)
             feed = [token]
         return GenerationResult(
             key=self._request.key,
-            text=self._text,
+            text=self._shown,
             prompt_ids=self._prompt_ids,
             new_ids=new,
             finish_reason="stop" if stopped else "length",
@@ -188,10 +196,12 @@ class _Generation:
             return int(logits.argmax())
         wide = (logits.astype(numpy.float64) - logits.max()) / self._request.temperature
         weights = numpy.exp(wide)
-        return int(self._random.choice(len(weights), p=weights / weights.sum()))
+        return int(self._random.choice(len(weights), p=nucleus(weights / weights.sum(), self._request.top_p)))
 
-    def _emit(self, token: int, stopped: bool, *, last: bool) -> None:
-        piece = self._decoder.decode(b"" if stopped else self._model.piece(token), final=last)
-        self._text += piece
+    def _emit(self, token: int, *, last: bool) -> None:
+        if last:
+            self._text += self._decoder.decode(b"", final=True)
+        settled = self._stop.cut(self._text) if last else self._stop.settled(self._text)
+        piece, self._shown = settled[len(self._shown) :], settled
         if self._on_token is not None:
             self._on_token(piece, [token])

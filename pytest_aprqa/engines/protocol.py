@@ -15,11 +15,17 @@ Progress = Callable[[str, int, int], None]
 # called with (text so far is extended by this piece, ids of the piece)
 TokenSink = Callable[[str, list[int]], None]
 MODES = ("raw", "chat")
+MOST_STOPS = 4  # texts that end an answer; the limit of the OpenAI interface
+LONGEST_STOP = 256  # characters
 
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """One prompt. `mode` raw completes the text, chat renders it through the model's own template as a user turn."""
+    """One prompt. `mode` raw completes the text, chat renders it through the model's own template as a user turn.
+
+    `top_p`: share of the probability that is drawn from; `stop`: texts that end the answer and are no part of it. An
+    engine that obeys them says so in `obeys`; of another one, such a request is refused before it.
+    """
 
     key: str
     prompt: str
@@ -28,6 +34,13 @@ class GenerationRequest:
     temperature: float = 0.0
     seed: int = 0
     messages: list[dict[str, str]] | None = None
+    top_p: float = 1.0
+    stop: list[str] = field(default_factory=list)
+
+    @property
+    def asks_for(self) -> set[str]:
+        """What an engine may not know to obey."""
+        return {name for name, asked in (("top_p", self.top_p != 1), ("stop", bool(self.stop))) if asked}
 
     @property
     def problem(self) -> str | None:
@@ -40,7 +53,11 @@ class GenerationRequest:
             return f"mode: found {self.mode!r}, limit {' or '.join(MODES)}"
         if self.seed < 0:
             return f"seed: found {self.seed}, limit at least 0"
-        texts = [self.prompt, *(text for message in self.messages or [] for text in message.values())]
+        if not 0 < self.top_p <= 1:
+            return f"top_p: found {self.top_p}, limit above 0 and at most 1"
+        if len(self.stop) > MOST_STOPS or not all(0 < len(text) <= LONGEST_STOP for text in self.stop):
+            return f"stop: found {self.stop!r:.80}, limit {MOST_STOPS} texts of 1 to {LONGEST_STOP} characters"
+        texts = [self.prompt, *self.stop, *(text for message in self.messages or [] for text in message.values())]
         for text in texts:
             try:
                 text.encode("utf-8")
@@ -107,7 +124,8 @@ class Engine(Protocol):
         With a keyword `first` the rows of the positions from `first` on; an engine without it computes all.
         """
 
-    # Optional, asked for by name: `serve(port) -> url` and `server_problem()` of an engine that brings its own server,
+    # Optional, asked for by name: `obeys`, a set of "top_p" and "stop",
+    # `serve(port) -> url` and `server_problem()` of an engine that brings its own server,
     # `hidden_states(ids)`: float32 (tokens, hidden) after the embedding and after each layer,
     # `encode(text) -> ids` by the engine's own tokenizer.
 

@@ -19,9 +19,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from pytest_aprqa.engines.child import unknown_to
 from pytest_aprqa.engines.death import die, is_death
 from pytest_aprqa.engines.errors import EngineError
-from pytest_aprqa.engines.protocol import GenerationRequest, GenerationResult
+from pytest_aprqa.engines.protocol import MOST_STOPS, GenerationRequest, GenerationResult
 from pytest_aprqa.models.errors import ModelError
 
 HOST = "127.0.0.1"
@@ -44,12 +45,10 @@ NOT_OBEYED: dict[str, tuple[Any, ...]] = {
     "n": (1,),
     "presence_penalty": (0,),
     "response_format": ({"type": "text"},),
-    "stop": ([],),
     "suffix": ("",),
     "tools": ([],),
     "top_k": (0, -1),
     "top_logprobs": (0,),
-    "top_p": (1,),
 }
 
 
@@ -158,6 +157,8 @@ class _Service:
         try:
             body = await _body(request)
             generation = _generation(body, chat=chat)
+            if unknown := unknown_to(self._engine, generation):
+                raise RequestError(400, f"{unknown}: this server's engine does not obey it, leave it out")
             model = body.get("model")
             if model is not None and model != self._name:
                 raise RequestError(404, f"model {_shown(model)} is not served here; this server has {self._name!r}")
@@ -308,7 +309,7 @@ def _generation(body: dict[str, Any], *, chat: bool) -> GenerationRequest:
     seed = body.get("seed", 0)
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
         raise RequestError(400, f"seed: found {_shown(seed)}, limit 0 to 2^63 - 1")
-    return GenerationRequest(
+    request = GenerationRequest(
         key="http",
         prompt=prompt,
         mode="chat" if chat else "raw",
@@ -316,7 +317,27 @@ def _generation(body: dict[str, Any], *, chat: bool) -> GenerationRequest:
         temperature=float(temperature),
         seed=seed,
         messages=messages,
+        top_p=_share(body),
+        stop=_stops(body),
     )
+    if request.problem is not None:
+        raise RequestError(400, request.problem)
+    return request
+
+
+def _share(body: dict[str, Any]) -> float:
+    share = body.get("top_p")
+    if share is not None and (isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share <= 1):
+        raise RequestError(400, f"top_p: found {_shown(share)}, limit above 0 and at most 1")
+    return 1.0 if share is None else float(share)
+
+
+def _stops(body: dict[str, Any]) -> list[str]:
+    stops = body.get("stop")
+    stops = [] if stops is None else [stops] if isinstance(stops, str) else stops
+    if not isinstance(stops, list) or not all(isinstance(stop, str) for stop in stops):
+        raise RequestError(400, f"stop: found {_shown(body['stop'])}, limit a text or {MOST_STOPS} of them")
+    return stops
 
 
 def _identity(chat: bool, model: str) -> dict[str, Any]:

@@ -11,8 +11,10 @@ import torch
 import transformers
 
 from pytest_aprqa.engines.errors import EngineError, EngineLoadError, EngineUnavailable
+from pytest_aprqa.engines.nucleus import nucleus
 from pytest_aprqa.engines.packed_linear import pack_linears
 from pytest_aprqa.engines.protocol import EngineDescription, GenerationRequest, GenerationResult, Progress, TokenSink
+from pytest_aprqa.engines.stop_sequences import StopSequences
 from pytest_aprqa.engines.torch_model import (
     check_filled,
     check_names,
@@ -39,6 +41,7 @@ class TorchEngine:
 
     device = "cpu"
     backend = "cpu"
+    obeys = frozenset({"top_p", "stop"})
 
     def __init__(self, threads: int | None = None) -> None:
         if threads:
@@ -200,36 +203,45 @@ class TorchEngine:
         decoding = _Decoding(self._model, self._loaded(), [ids for *_, ids in batch], self.device)
         limits = [min(r.max_new_tokens, self._context - len(ids)) for _, r, ids in batch]
         samplers = [_Sampler(request) for _, request, _ in batch]
+        stops = [StopSequences(request.stop) for _, request, _ in batch]
         first: float | None = None
         shown = ""
         steps = max(limits)
         for step in range(steps):
             decoding.step(samplers, limits)
+            for row, stop in enumerate(stops):
+                if stop and stop.found(self._text(decoding, row)):
+                    decoding.finish(row)
             if first is None:
                 first = time.monotonic() - started
             progress(step + 1, steps)
             if on_token is not None and len(batch) == 1:
-                shown = _emit(self._loaded(), decoding, shown, on_token)
+                shown = _emit(self._text(decoding, 0), stops[0], decoding, shown, on_token)
             if decoding.all_finished:
                 break
         results = []
         for row, (position, request, ids) in enumerate(batch):
             new = decoding.new_ids[row]
+            text = self._text(decoding, row)
             results.append(
                 (
                     position,
                     GenerationResult(
                         key=request.key,
-                        text=self._loaded().decode(decoding.text_ids(row), skip_special=True),
+                        text=stops[row].cut(text),
                         prompt_ids=ids,
                         new_ids=new,
-                        finish_reason="stop" if decoding.stopped[row] else "length",
+                        finish_reason="stop" if decoding.stopped[row] or stops[row].found(text) else "length",
                         seconds=decoding.finished_at[row] - started,
                         first_token_seconds=first,
                     ),
                 )
             )
         return results
+
+    def _text(self, decoding: _Decoding, row: int) -> str:
+        text: str = self._loaded().decode(decoding.text_ids(row), skip_special=True)
+        return text
 
 
 class TorchGpuEngine(TorchEngine):
@@ -252,12 +264,15 @@ class _Sampler:
     def __init__(self, request: GenerationRequest) -> None:
         self.samples = request.temperature > 0
         self._temperature = request.temperature
+        self._share = request.top_p
         self._generator = torch.Generator().manual_seed(request.seed)
 
     def pick(self, logits: torch.Tensor) -> int:
         logits = logits.double().cpu()
         # The largest becomes 0 before the division: the smallest temperature does not make it infinite.
         weights = torch.softmax((logits - logits.max()) / self._temperature, dim=-1)
+        if self._share < 1:
+            weights = torch.from_numpy(nucleus(weights.numpy(), self._share))
         return int(torch.multinomial(weights, 1, generator=self._generator))
 
 
@@ -282,6 +297,12 @@ class _Decoding:
         """True when every row stopped or reached its limit."""
         return all(self._finished)
 
+    def finish(self, row: int) -> None:
+        """No more tokens for a row."""
+        if not self._finished[row]:
+            self._finished[row] = True
+            self.finished_at[row] = time.monotonic()
+
     def text_ids(self, row: int) -> list[int]:
         """New ids that are text: the id that ended the row is not, even where it is an ordinary token."""
         ids = self.new_ids[row]
@@ -301,9 +322,8 @@ class _Decoding:
                 token = sampler.pick(logits[row]) if sampler.samples else greedy[row]
                 self.new_ids[row].append(token)
                 self.stopped[row] = token in self._ends
-                self._finished[row] = self.stopped[row] or len(self.new_ids[row]) >= limits[row]
-                if self._finished[row]:
-                    self.finished_at[row] = time.monotonic()
+                if self.stopped[row] or len(self.new_ids[row]) >= limits[row]:
+                    self.finish(row)
             chosen.append([token])
         self._ids = torch.tensor(chosen, device=self._ids.device)
         self._mask = torch.cat([self._mask, torch.ones_like(self._ids)], dim=-1)
@@ -327,9 +347,9 @@ class _Decoding:
         return output.logits[:, -1].float()
 
 
-def _emit(tokenizer: TokenizerDeclaration, decoding: _Decoding, shown: str, on_token: TokenSink) -> str:
-    """Send what is new of the only row's text; half a character waits for its other bytes."""
-    text = tokenizer.decode(decoding.text_ids(0), skip_special=True)
+def _emit(text: str, stop: StopSequences, decoding: _Decoding, shown: str, on_token: TokenSink) -> str:
+    """Send what is new of the only row's text; half a character, or what may become a stop text, waits."""
+    text = stop.cut(text) if decoding.all_finished else stop.settled(text)
     piece = text[len(shown) :] if text.startswith(shown) else ""
     if piece.endswith(REPLACEMENT) and not decoding.all_finished:
         piece = ""

@@ -131,22 +131,21 @@ class SplitsCharacters:
         return bytes(ids).decode("utf-8", errors="replace")
 
 
-def test_characters_split_over_tokens_arrive_whole() -> None:
+@pytest.mark.parametrize(("stop", "expected"), [([], SplitsCharacters.text), (["absent"], SplitsCharacters.text)])
+def test_characters_split_over_tokens_arrive_whole(stop: list[str], expected: str) -> None:
     from types import SimpleNamespace
 
+    from pytest_aprqa.engines.stop_sequences import StopSequences
     from pytest_aprqa.engines.torch_engine import _emit
 
     data = SplitsCharacters.text.encode()
     pieces: list[str] = []
     shown = ""
     for count in range(1, len(data) + 1):
-        decoding: Any = SimpleNamespace(
-            new_ids=[list(data[:count])],
-            text_ids=lambda row, n=count: list(data[:n]),
-            all_finished=count == len(data),
-        )
-        shown = _emit(SplitsCharacters(), decoding, shown, lambda text, ids: pieces.append(text))  # type: ignore[arg-type]
-    assert [piece for piece in pieces if piece] == list(SplitsCharacters.text)
+        decoding: Any = SimpleNamespace(new_ids=[list(data[:count])], all_finished=count == len(data))
+        text = data[:count].decode(errors="replace")
+        shown = _emit(text, StopSequences(stop), decoding, shown, lambda piece, ids: pieces.append(piece))
+    assert [piece for piece in pieces if piece] == list(expected)
 
 
 def test_default_number_of_tokens(client: httpx.Client) -> None:

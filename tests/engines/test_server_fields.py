@@ -56,15 +56,12 @@ def message_of(response: httpx.Response, status: int) -> str:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("stop", "2"),
-        ("stop", ["\n"]),
         ("n", 2),
         ("n", True),
         ("best_of", 3),
         ("echo", True),
         ("logprobs", 3),
         ("logprobs", 0),
-        ("top_p", 0.999),
         ("top_k", 1),
         ("suffix", "x"),
         ("tools", [{}]),
@@ -77,6 +74,40 @@ def message_of(response: httpx.Response, status: int) -> str:
 def test_field_that_would_change_the_answer_is_refused(client: httpx.Client, field: str, value: Any) -> None:
     for path, body in ((WHOLE, GOOD), (CHAT, {"messages": [{"role": "user", "content": "a"}]})):
         assert message_of(client.post(path, json=body | {field: value}), 400).startswith(f"{field}: found ")
+
+
+@pytest.mark.parametrize(("field", "value"), [("stop", "2"), ("stop", ["\n"]), ("top_p", 0.999)])
+def test_what_the_engine_does_not_obey_is_refused_and_what_it_obeys_is_not(
+    client: httpx.Client, engine: CountsTokens, monkeypatch: pytest.MonkeyPatch, field: str, value: Any
+) -> None:
+    refusal = f"{field}: this server's engine does not obey it, leave it out"
+    assert message_of(client.post(WHOLE, json=GOOD | {field: value}), 400) == refusal
+    monkeypatch.setattr(engine, "obeys", {field}, raising=False)
+    assert client.post(WHOLE, json=GOOD | {field: value}).status_code == 200
+    for neutral in (None, [] if field == "stop" else 1):
+        assert client.post(WHOLE, json=GOOD | {field: neutral}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("field", "allowed", "refused"),
+    [
+        ("top_p", [1e-6, 1, 1.0], [0, -0.1, 1.000001, "1", True, [1]]),
+        ("stop", ["x", ["a", "b", "c", "d"], "x" * 256], ["", [""], list("abcde"), 3, [3], "x" * 257, {}]),
+    ],
+)
+def test_limits_of_what_an_engine_obeys(
+    client: httpx.Client,
+    engine: CountsTokens,
+    monkeypatch: pytest.MonkeyPatch,
+    field: str,
+    allowed: list[Any],
+    refused: list[Any],
+) -> None:
+    monkeypatch.setattr(engine, "obeys", {"top_p", "stop"}, raising=False)
+    for value in allowed:
+        assert client.post(WHOLE, json=GOOD | {field: value}).status_code == 200, value
+    for value in refused:
+        assert message_of(client.post(WHOLE, json=GOOD | {field: value}), 400).startswith(f"{field}: found "), value
 
 
 def test_values_that_ask_for_nothing_are_accepted(client: httpx.Client) -> None:

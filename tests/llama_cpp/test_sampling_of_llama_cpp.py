@@ -67,11 +67,12 @@ def observed(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_engine_draws_by_its_own_logits(run: Any) -> None:
-    """`top_p` and `stop` are refused by the server of ours in front of it; the rest is obeyed."""
+    """Also what it is asked over HTTP: `top_p` and `stop` go through the server of ours in front of it."""
     entries = run("--engine=llama")
     assert {gate: entry["reason"] for gate, entry in entries.items() if entry["outcome"] != "Corroborated"} == {}
     draws = observed(entries["F-SAMPLE-001"])
     assert (draws["logits_from"], draws["compared"], draws["draws"]) == ("llama.cpp", "ids", 300)
+    assert [observed(entries[gate])["status"] for gate in ("F-SAMPLE-002", "F-CHAT-004")] == [200, 200]
 
 
 def test_its_server_draws_by_the_logits_of_torch(run: Any, gguf: Path) -> None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpcore  # noqa: F401 - httpx imports it at first use: inside a run of `pytester`, which forgets modules
 import httpx
 import pytest
 

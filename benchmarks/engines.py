@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the host sets it for its child; read when torch is imported
+
 import httpx
 import measuring
 import psutil
 import random_half_billion
 
-from pytest_aprqa.engines.host import WAITING, EngineHost
-
-os.environ.update(WAITING)  # read when torch is imported: the bare engine waits as the child of a host does
+from pytest_aprqa.engines.host import EngineHost
 from pytest_aprqa.engines.protocol import GenerationRequest
 from pytest_aprqa.engines.torch_engine import TorchEngine
 from pytest_aprqa.lifecycle.derive import derive

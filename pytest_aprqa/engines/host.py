@@ -142,8 +142,8 @@ class EngineHost:
             "TOKENIZERS_PARALLELISM": "false",
             "PYTHONFAULTHANDLER": "1",
         }
-        # Threads that spin while they wait (GOMP_SPINCOUNT=50000) make decoding 1.4 times as fast on two idle cores, and
-        # two runs beside each other 2.3 times as slow: a user with idle cores may set it.
+        # Threads that spin while they wait (GOMP_SPINCOUNT=50000) make decoding 1.4 times as fast on two idle cores,
+        # and two runs beside each other 2.3 times as slow: a user with idle cores may set it.
         environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         # Attention has another shape at each step, and each shape its own compiled product: kept, they are tens of MiB.
         environment.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")

@@ -50,18 +50,19 @@ def requests(mode: str, count: int, tokens: int) -> list[GenerationRequest]:
 def ours(artifacts: list[Artifact], count: int, tokens: int) -> tuple[float, int]:
     """(seconds, peak bytes of the engine's process): as the plugin does it.
 
-    The engine that holds the source gives the reference first: the answers in one batch, their logits prompt by prompt.
-    Then every cell is one batch.
+    First the reference in an engine of its own: answers in one batch, logits prompt by prompt. Then each cell as one
+    batch.
     """
     started, peak = time.perf_counter(), 0
-    for number, artifact in enumerate(artifacts):
+    for job, artifact in [("reference", artifacts[0]), *(("cells", artifact) for artifact in artifacts)]:
         with EngineHost("torch", threads=os.cpu_count()) as host:
             host.load(artifact, LIMIT_S)
-            if number == 0:
+            if job == "reference":
                 for answer in host.generate(requests("raw", count, tokens), LIMIT_S):
                     host.logits([*(answer.prompt_ids or []), *(answer.new_ids or [])], LIMIT_S)
-            for mode in MODES:
-                host.generate(requests(mode, count, tokens), LIMIT_S)
+            else:
+                for mode in MODES:
+                    host.generate(requests(mode, count, tokens), LIMIT_S)
             peak = max(peak, peak_of(host.pid))
     return time.perf_counter() - started, peak
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,21 +91,20 @@ def _request(key: str, prompt: str, tokens: int) -> GenerationRequest:
     return GenerationRequest(key=key, prompt=prompt, mode="raw", max_new_tokens=tokens, temperature=0.0, seed=0)
 
 
-def reference_answers(state: RunState, engine: LoadedEngine, playbook: Playbook) -> Reference:
-    """The first process that asks computes them; the others read its files. Raises the errors of the engine.
+def reference_answers(state: RunState, model: ModelUnderTest, playbook: Playbook) -> Reference:
+    """The first process that asks computes them with an engine of its own; the others read its files.
 
-    Where ENGINE holds the source itself it answers, before or after its own items; else an engine made for this.
+    Raises the errors of the engine.
     """
     from filelock import FileLock
 
     assert state.shared is not None
-    model = engine.model
     asked = json.dumps([reference_prompts(playbook), playbook.matrix.max_tokens]).encode()
     digest = f"{model.source().sha256[:16]}-{hashlib.sha256(asked).hexdigest()[:8]}"
     path = state.shared / f"reference-{digest}.json"
     with FileLock(f"{path}.lock"):
         if not path.is_file():
-            document = _compute(state, engine, playbook, path.with_suffix(".npy"))
+            document = _compute(state, model, playbook, path.with_suffix(".npy"))
             temporary = path.with_suffix(".part")
             temporary.write_text(json.dumps(document), encoding="utf-8")
             temporary.replace(path)
@@ -115,17 +113,22 @@ def reference_answers(state: RunState, engine: LoadedEngine, playbook: Playbook)
     return Reference(answers, golden, document["sequences"], path.with_suffix(".npy"))
 
 
-def _compute(state: RunState, engine: LoadedEngine, playbook: Playbook, logits: Path) -> dict[str, Any]:
+def _compute(state: RunState, model: ModelUnderTest, playbook: Playbook, logits: Path) -> dict[str, Any]:
     import numpy
+
+    from pytest_aprqa.engine_pool import LOAD_TIMEOUT_FACTOR
+    from pytest_aprqa.engines.host import EngineHost
 
     requests = [*_requests(playbook), _golden()]
     state.report_progress(f"reference: {len(requests)} prompts on the SafeTensors source")
-    model = engine.model
     limit = model.settings.timeout_ms / 1000
+    host = EngineHost("torch", threads=state.pool.threads)
     rows: list[Any] = []
     sequences: list[list[int]] = []
-    answers = []
-    with _source_host(state, engine) as host:
+    try:
+        host.start()
+        host.load(model.source(), timeout_s=limit * LOAD_TIMEOUT_FACTOR)
+        answers = []
         # One limit a prompt, as when each were asked for alone.
         together = host.generate(requests, timeout_s=limit * len(requests))
         for request, first in zip(requests, together, strict=True):
@@ -141,40 +144,11 @@ def _compute(state: RunState, engine: LoadedEngine, playbook: Playbook, logits: 
                 sequences.append(ids)
                 rows.append(found)
         _add_text(host, model, limit, sequences, rows)
+    finally:
+        host.close()
     if rows:
         numpy.save(logits, numpy.concatenate(rows).astype(numpy.float32))
     return {"answers": answers, "sequences": sequences}
-
-
-@contextmanager
-def _source_host(state: RunState, engine: LoadedEngine) -> Iterator[EngineHost]:
-    """A host with the source in the reference engine: that of ENGINE where it is one, which saves loading twice."""
-    from pytest_aprqa.engine_pool import LOAD_TIMEOUT_FACTOR
-    from pytest_aprqa.engines.errors import EngineCrashed, EngineTimeout
-    from pytest_aprqa.engines.host import EngineHost
-
-    model = engine.model
-    if _holds_source(engine):
-        try:
-            yield engine.host
-        except (EngineCrashed, EngineTimeout):
-            engine.revive()  # its own items still come
-            raise
-        return
-    host = EngineHost("torch", threads=state.pool.threads)
-    try:
-        host.start()
-        host.load(model.source(), timeout_s=model.settings.timeout_ms / 1000 * LOAD_TIMEOUT_FACTOR)
-        yield host
-    finally:
-        host.close()
-
-
-def _holds_source(engine: LoadedEngine) -> bool:
-    """Whether an engine is what the reference would be: torch on the CPU with the very bytes of the source."""
-    if engine.lost is not None or (engine.description.name, engine.description.backend) != ("torch", "cpu"):
-        return False
-    return bool(engine.model.artifact(engine.format) == engine.model.source())
 
 
 def _checked(

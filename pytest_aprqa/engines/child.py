@@ -150,9 +150,8 @@ def _obey(engine: Any, command: dict[str, Any], answers: Answers) -> None:
         from pytest_aprqa.engines.protocol import GenerationRequest
 
         requests = [GenerationRequest(**fields) for fields in command["requests"]]
-        answers.send(
-            kind="answer", results=[asdict(result) for result in _generate(engine, requests, answers.progress)]
-        )
+        results = _generate(engine, requests, answers.progress)
+        answers.send(kind="answer", results=[asdict(result) for result in results])
     elif name == "logits":
         rows = _logits(engine, command["ids"], command.get("first", 0))
         answers.send(kind="answer", array=answers.arrays.packed(rows))
@@ -169,7 +168,7 @@ def _obey(engine: Any, command: dict[str, Any], answers: Answers) -> None:
 
 def _generate(engine: Any, requests: list[Any], progress: Any) -> list[Any]:
     """Results in order; what the engine would not obey is refused, so that it is never left out of account."""
-    from pytest_aprqa.engines.protocol import GenerationResult
+    from pytest_aprqa.engines.protocol import GenerationResult, unknown_to
 
     refused = {id(request): reason for request in requests if (reason := unknown_to(engine, request))}
     answered = iter(engine.generate([request for request in requests if id(request) not in refused], progress))
@@ -179,11 +178,6 @@ def _generate(engine: Any, requests: list[Any], progress: Any) -> list[Any]:
         else next(answered)
         for request in requests
     ]
-
-
-def unknown_to(engine: Any, request: Any) -> str:
-    """What a request asks for and the engine does not say that it obeys, in words; empty: nothing."""
-    return " and ".join(sorted(request.asks_for - set(getattr(engine, "obeys", ()))))
 
 
 def _ask(engine: Any, name: str, argument: Any) -> Any:

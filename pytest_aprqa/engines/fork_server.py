@@ -94,8 +94,11 @@ class _Server:
 
     def _tell_ends(self) -> None:
         with contextlib.suppress(ChildProcessError):
-            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
-                self._tell(number=self._numbers.pop(ended[0]), status=os.waitstatus_to_exitcode(ended[1]))
+            while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(ended.si_pid, signal.SIGKILL)  # what it started, while its number is nobody else's
+                status = os.waitstatus_to_exitcode(os.waitpid(ended.si_pid, 0)[1])
+                self._tell(number=self._numbers.pop(ended.si_pid), status=status)
 
     def _tell(self, **message: int) -> None:
         with contextlib.suppress(OSError):  # a parent that is gone is seen when it is listened to

@@ -47,11 +47,6 @@ class ForkedProcess:
         self._server.listen(lambda: self._number in self._server.pids or self._ended is not None, None)
         return self._server.pids.get(self._number, self._server.pid)
 
-    @property
-    def returncode(self) -> int | None:
-        """Exit status, -n after signal n, as far as the server told it."""
-        return self._ended
-
     def poll(self) -> int | None:
         """Exit status, or None while it lives or does not exist yet."""
         self._server.listen(lambda: self._ended is not None, 0)
@@ -65,10 +60,12 @@ class ForkedProcess:
         return self._ended
 
     def kill(self) -> None:
-        """SIGKILL to its process group, with all that it started. One that does not exist yet ends without commands."""
-        self.poll()
-        pid = self._server.pids.get(self._number)
-        if pid is not None:
+        """SIGKILL to its process group, with all that it started.
+
+        One that ended the server has cleared away, and its number may be another's; one that does not exist yet finds
+        its pipes closed and ends.
+        """
+        if self.poll() is None and (pid := self._server.pids.get(self._number)) is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)
 
@@ -119,7 +116,7 @@ class ForkServer:
     def fork(
         self, arguments: Sequence[str], environment: Mapping[str, str], commands: int, answers: int, memory: int | None
     ) -> ForkedProcess:
-        """Ask for a child that reads commands and writes answers at these descriptors. OSError: the server is gone."""
+        """Ask for a child that reads commands and writes answers at these descriptors."""
         reading, writing = os.pipe()
         stderr = os.fdopen(reading, "rb")
         with _lock:
@@ -127,14 +124,10 @@ class ForkServer:
             request = {"number": self._count, "arguments": list(arguments), "environment": dict(environment)}
             data = json.dumps(request).encode()
             descriptors = [commands, answers, writing, *([] if memory is None else [memory])]
-            try:
+            with contextlib.suppress(OSError):  # the server is gone: its status will be that of the child
                 socket.send_fds(self._connection, [len(data).to_bytes(LENGTH_BYTES, "little")], descriptors)
                 self._connection.sendall(data)
-            except OSError:
-                stderr.close()
-                raise
-            finally:
-                os.close(writing)
+            os.close(writing)
             return ForkedProcess(self, self._count, stderr)
 
     def listen(self, known: Any, timeout_s: float | None) -> None:

@@ -66,6 +66,11 @@ class GenerationRequest:
         return None
 
 
+def unknown_to(engine: Any, request: GenerationRequest) -> str:
+    """What a request asks for and an engine does not say that it obeys, in words; empty: nothing."""
+    return " and ".join(sorted(request.asks_for - set(getattr(engine, "obeys", ()))))
+
+
 @dataclass(frozen=True, slots=True)
 class GenerationResult:
     """What came of one request. Ids are None where an engine does not tell them; `error` set means no answer.

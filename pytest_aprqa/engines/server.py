@@ -19,10 +19,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from pytest_aprqa.engines.child import unknown_to
 from pytest_aprqa.engines.death import die, is_death
 from pytest_aprqa.engines.errors import EngineError
-from pytest_aprqa.engines.protocol import MOST_STOPS, GenerationRequest, GenerationResult
+from pytest_aprqa.engines.protocol import MOST_STOPS, GenerationRequest, GenerationResult, unknown_to
 from pytest_aprqa.models.errors import ModelError
 
 HOST = "127.0.0.1"

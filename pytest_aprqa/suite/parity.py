@@ -47,7 +47,7 @@ def answers_of(
     from pytest_aprqa.reference_answers import ask, reference_answers
 
     def compute() -> tuple[Reference, list[GenerationResult], GenerationResult]:
-        reference = reference_answers(state, engine, playbook)
+        reference = reference_answers(state, engine.model, playbook)
         return (reference, *ask(engine, playbook))
 
     return ask_once(engine, "answers", compute)
@@ -59,7 +59,7 @@ def distance_of(engine: LoadedEngine, playbook: Playbook, state: RunState) -> tu
     from pytest_aprqa.reference_answers import reference_answers
 
     def compute() -> tuple[Reference, LogitDistance]:
-        reference = reference_answers(state, engine, playbook)
+        reference = reference_answers(state, engine.model, playbook)
 
         def triples() -> Iterator[tuple[list[int], Any, Any]]:
             for ids, expected in reference.logits():

@@ -30,3 +30,17 @@ def test_a_defect_in_one_format_parts_it_from_the_source(project, work_cache, na
     reasons = {e["gate_id"]: e["reason"] for e in failures.values()}
     for gate, words in CASES[name].items():
         assert words in reasons[gate]
+
+
+def test_an_engine_that_calls_itself_torch_is_not_its_own_reference(project):
+    """The careless engine says of itself what the reference engine says, and rounds the source's weights to 2 bits."""
+    project.pytester.makeconftest("""
+        import pytest_aprqa.engines.selection as selection
+
+        selection.engine_for = lambda *arguments, **options: "pytest_aprqa.misbehaving_engine:rounds_weights"
+    """)
+    path = project.write_playbook()
+    result = project.run(f"--playbook={path}", "-q", "--tb=no", "-k", "(logits_are or golden_rule) and safetensors")
+    assert result.ret == 1
+    failures = red(project.evidence())
+    assert {e["gate_id"] for e in failures.values()} == {"F-HFP-001", "F-GOLDEN-RULE-001"}

@@ -126,7 +126,7 @@ class EnginePool:
     """Loads on demand. Another (model, format, backend) closes the engine before it, so memory holds one model.
 
     `upcoming` are the (playbook path, format, backend) that this process will ask for, in order; while one is loaded
-    and asked, a spare child without a model imports its libraries for the next.
+    and asked, a spare child without a model imports its libraries for the next, unless that one is forked.
     """
 
     def __init__(
@@ -191,6 +191,7 @@ class EnginePool:
     def _start_spare(self, model: ModelUnderTest, format_name: str, backend: str) -> None:
         """Start a child for the next of the upcoming engines that can run here. A courtesy: it never fails."""
         from pytest_aprqa.engines.errors import EngineError
+        from pytest_aprqa.engines.forked_process import can_be_forked
 
         if self._spare is not None or not self._upcoming:
             return
@@ -202,9 +203,10 @@ class EnginePool:
                 return  # another playbook may have other settings
             with contextlib.suppress(EngineError, OSError):
                 name = _engine_name(model, next_format, next_backend)
-                host = self._host(name)
-                host.start()
-                self._spare = (name, host)
+                if not can_be_forked(name):  # a fork has its libraries already
+                    host = self._host(name)
+                    host.start()
+                    self._spare = (name, host)
                 return
 
     def answers(self, model: ModelUnderTest, cell: Cell, scenarios: Sequence[Scenario]) -> CellAnswers:

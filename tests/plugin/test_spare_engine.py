@@ -1,4 +1,4 @@
-"""While one engine answers, a spare child imports its libraries for the next one; nobody outlives the pool."""
+"""While one engine answers, a spare child imports its libraries for the next one that is not forked; none outlives."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ class Child:
 def log(monkeypatch):
     events = []
     monkeypatch.setattr("pytest_aprqa.engines.host.EngineHost", lambda name, threads: Child(events, name))
+    monkeypatch.setattr("pytest_aprqa.engines.forked_process.can_be_forked", lambda name: False)
     return events
 
 
@@ -52,6 +53,14 @@ def test_next_engine_is_started_before_the_first_is_loaded(log, model):
     pool = EnginePool(lambda text: None, 1, UPCOMING)
     pool.engine(model, "safetensors", "cpu")
     assert log.index(("start", 2)) < log.index(("load", 1, "safetensors"))
+
+
+def test_an_engine_that_is_forked_needs_no_spare(log, model, monkeypatch):
+    monkeypatch.setattr("pytest_aprqa.engines.forked_process.can_be_forked", lambda name: name == "torch")
+    pool = EnginePool(lambda text: None, 1, UPCOMING)
+    pool.engine(model, "safetensors", "cpu")
+    pool.engine(model, "gguf", "cpu")
+    assert log.index(("new", 2)) > log.index(("load", 1, "safetensors"))
 
 
 def test_spare_is_used_for_the_next_engine_that_can_run(log, model):

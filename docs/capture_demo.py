@@ -119,7 +119,7 @@ def certify(place: Workplace) -> str:
     start = table.index("<!-- CERTIFICATION_TABLE_START -->")
     lines += ["", f"$ grep -A 12 TABLE_START {readme}; grep '/tiny-qwen2)' {readme}", *table[start : start + 13]]
     lines += [line for line in table if "/tiny-qwen2)" in line]
-    all_models = _shown(place, "certify", "--all", "--tier", "mvp", "--dry-run")
+    all_models = _shown(place, "certify", "--all", "--tier", "mvp", "--no-gpu", "--dry-run")
     lines += ["", f"{all_models[0]} | tail -n 7", *all_models[-7:]]
     return "\n".join(_without_measures(line) for line in lines)
 

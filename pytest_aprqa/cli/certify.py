@@ -14,6 +14,7 @@ import click
 from pytest_aprqa.cli.certification_lines import Say, say_head, say_plan, say_result, say_summary, speaker
 
 if TYPE_CHECKING:
+    from pytest_aprqa.playbooks.playbook import Playbook
     from pytest_aprqa.playbooks.tiers import Tier
     from pytest_aprqa.registry.table import Registry
 
@@ -183,64 +184,34 @@ def _certify_each(
     output: Path,
     **options: Any,
 ) -> Iterator[Certification]:
+    from pytest_aprqa.cli.certification_plan import FAILED, Planner
     from pytest_aprqa.models.bundled import bundled_folder
-    from pytest_aprqa.playbooks.errors import PlaybookError
-    from pytest_aprqa.playbooks.lock import LOCK_NAME, check_lock, read_lock
-    from pytest_aprqa.playbooks.repository_index import RepositoryIndex
 
     roots = [playbooks] if playbooks else [Path("playbooks"), bundled_folder() / "playbooks"]
-    index = RepositoryIndex(folder for root in roots for folder in (root / "models", root))
-    locks = [lock for root in roots if (lock := read_lock(root / LOCK_NAME)) is not None]
-    if not locks and not no_integrity_check:
-        places = " and ".join(str(root / LOCK_NAME) for root in roots)
+    planner = Planner(roots, tier, check_locks=not no_integrity_check, no_gpu=options["no_gpu"])
+    if (places := planner.missing_locks(chosen)) is not None:
         say(f"[WARN] No playbook lock file found at {places}: playbooks are run as they are", fg="yellow")
-    known = {name: digest for lock in reversed(locks) for name, digest in lock.items()}
     for model_id in chosen:
-        path = index.playbook(model_id, tier)
-        result = Certification(model_id, playbook=str(path) if path else None, tier=tier.name)
-        integrity = "NOT CHECKED" if no_integrity_check or not locks else "PASSED"
-        if path is None:
-            other = index.any_playbook(model_id)
-            hint = f"there is {other.name}" if other else f"make one with aprqa bootstrap, or write it to {roots[0]}"
-            result.reason = f"no playbook for tier {tier.name}; {hint}"
-        elif integrity == "PASSED":
-            try:
-                check_lock(path, known)
-            except PlaybookError as error:
-                result.reason, integrity = str(error), "FAILED"
-        result.warning = None if path is None or result.reason else _too_small(path, tier)
+        plan = planner.plan(model_id)
+        result = Certification(
+            model_id, str(plan.path) if plan.path else None, tier=tier.name, reason=plan.reason, warning=plan.warning
+        )
         folder = output / _short(model_id)
         if dry_run:
             say_plan(say, result, folder / "certificate.json", options["sign"])
             yield result
             continue
         say(f"\n--- Certifying: {model_id} ---", bold=True)
-        if path is not None:
-            say(f"  Playbook: {path}\n  Integrity: {integrity}")
+        if plan.path is not None:
+            say(f"  Playbook: {plan.path}\n  Integrity: {plan.integrity}")
         if result.warning:
             say(f"  [WARN] {result.warning}", fg="yellow")
         if result.reason:
-            prefix = "[INTEGRITY] " if integrity == "FAILED" else ""
+            prefix = "[INTEGRITY] " if plan.integrity == FAILED else ""
             say(f"  {prefix}Not run: {result.reason}", fg="red")
         else:
-            _run(result, tier, registry, folder, say, no_lock=no_integrity_check, **options)
+            _run(result, plan.playbook, tier, registry, folder, say, no_lock=no_integrity_check, **options)
         yield result
-
-
-def _too_small(path: Path, tier: Tier) -> str | None:
-    """What is wrong with a playbook whose whole matrix cannot prove TIER; None also where it cannot be loaded."""
-    from pytest_aprqa.playbooks.errors import PlaybookError
-    from pytest_aprqa.playbooks.loading import load_playbook
-    from pytest_aprqa.playbooks.scenarios import expand
-
-    try:
-        scenarios = expand(load_playbook(path))
-    except PlaybookError:
-        return None  # the run says what is wrong with it
-    most = sum(not tier.reason_to_leave_out(one.format, one.backend, one.modality, one) for one in scenarios)
-    if most >= tier.scenarios:
-        return None
-    return f"tier {tier.name} cannot be met: it asks for {tier.scenarios} scenarios, of this matrix {most} run at most"
 
 
 def _short(model_id: str) -> str:
@@ -249,13 +220,21 @@ def _short(model_id: str) -> str:
 
 
 def _run(
-    result: Certification, tier: Tier, registry: Path, folder: Path, say: Say, *, no_lock: bool, **options: Any
+    result: Certification,
+    playbook: Playbook | None,
+    tier: Tier,
+    registry: Path,
+    folder: Path,
+    say: Say,
+    *,
+    no_lock: bool,
+    **options: Any,
 ) -> None:
     """Run pytest on the playbook; update the row of the registry when there is a score."""
     from pytest_aprqa.cli.progress_bar import working
     from pytest_aprqa.cli.run import arguments_for_pytest, captured_pytest
 
-    workers = _fitting_workers(result, options["workers"], say)
+    workers = _fitting_workers(playbook, options["workers"], say)
     extra = ["--tier", tier.name, "--evidence-dir", str(folder), "-q", "--tb=no", "-p", "no:cacheprovider"]
     for name, value in (
         ("--model-cache", options["model_cache"]),
@@ -285,18 +264,13 @@ def _run(
         _write_tickets(folder, options["ticket_repo"], say)
 
 
-def _fitting_workers(result: Certification, requested: int, say: Say) -> int:
+def _fitting_workers(playbook: Playbook | None, requested: int, say: Say) -> int:
     """No more workers than fit beside each other for a model of the playbook's size category."""
-    from pytest_aprqa.playbooks.errors import PlaybookError
-    from pytest_aprqa.playbooks.loading import load_playbook
     from pytest_aprqa.playbooks.size_categories import capped_workers
 
-    if requested < 2:
+    if requested < 2 or playbook is None:  # the run says what is wrong with it
         return requested
-    try:
-        category = load_playbook(Path(str(result.playbook))).model.size_category
-    except PlaybookError:
-        return requested  # the run says what is wrong with it
+    category = playbook.model.size_category
     allowed = capped_workers(category, requested)
     if allowed < requested:
         size = f"Model size {category.title()}" if category else "A model of unknown size (model.size_category)"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,15 +65,22 @@ def read_lock(path: Path) -> dict[str, str] | None:
     return digests
 
 
-def lock_of(playbook: Path) -> tuple[Path, dict[str, str]] | None:
+def locks_over(playbook: Path) -> list[Path]:
+    """The lock files beside and above PLAYBOOK, the nearest first, whatever they list."""
+    folders = Path(os.path.abspath(playbook)).parents
+    return [folder / LOCK_NAME for folder in folders if os.path.isfile(folder / LOCK_NAME)]
+
+
+def lock_of(
+    playbook: Path, read: Callable[[Path], dict[str, str] | None] = read_lock
+) -> tuple[Path, dict[str, str]] | None:
     """The nearest lock file beside or above PLAYBOOK that lists it, and its entries; None where none does.
 
-    PlaybookError: a file of that name on the way is no lock file.
+    READ may remember what it has read. PlaybookError: a file of that name on the way is no lock file.
     """
     stem = playbook.name.removesuffix(SUFFIX)
-    for folder in Path(os.path.abspath(playbook)).parents:
-        path = folder / LOCK_NAME
-        if os.path.isfile(path) and (lock := read_lock(path)) is not None and stem in lock:
+    for path in locks_over(playbook):
+        if (lock := read(path)) is not None and stem in lock:
             return path, lock
     return None
 

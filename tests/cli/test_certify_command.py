@@ -180,13 +180,13 @@ def test_tickets_of_certify_are_one_for_each_cause(tmp_path, reasons, made):
     ],
 )
 def test_a_large_model_gets_no_more_workers_than_fit(tmp_path, model, requested, workers, said):
-    from pytest_aprqa.cli.certify import Certification, _fitting_workers
+    from pytest_aprqa.cli.certify import _fitting_workers
+    from pytest_aprqa.playbooks.loading import load_playbook
 
     path = tmp_path / "x-smoke.playbook.yaml"
     path.write_text(yaml.safe_dump(playbook("x-smoke", **{"hf_repo": "demo/X"} | model)))
     lines = []
-    result = Certification("demo/X", playbook=str(path))
-    assert _fitting_workers(result, requested, lambda text, **_: lines.append(text.strip())) == workers
+    assert _fitting_workers(load_playbook(path), requested, lambda text, **_: lines.append(text.strip())) == workers
     assert lines == ([said] if said else [])
 
 
@@ -243,6 +243,71 @@ def test_a_matrix_that_cannot_prove_the_tier_is_told_before_it_runs(place, capsy
     out = capsys.readouterr().out
     assert ("[WARN] tier mvp cannot be met" in out) is (most is not None)
     assert f"it asks for 18 scenarios, of this matrix {most} run at most\n" in out or most is None
+
+
+GPU_ASIDE = "it asks for 18 scenarios, of this matrix 9 run at most; 9 on gpu are skipped: "
+
+
+@pytest.mark.parametrize(
+    ("problem", "options", "said"),
+    [
+        (None, [], None),
+        ("no GPU: none here", [], GPU_ASIDE + "no GPU: none here\n"),
+        (None, ["--no-gpu"], GPU_ASIDE + "--no-gpu\n"),
+    ],
+)
+def test_gpu_scenarios_prove_nothing_where_they_are_skipped(place, capsys, monkeypatch, problem, options, said):
+    """18 scenarios, as mvp asks for, of which 9 need a GPU."""
+    asked = []
+    monkeypatch.setattr("pytest_aprqa.engines.selection.gpu_problem", lambda: asked.append(1) or problem)
+    data = playbook("tiny-mvp", hf_repo="demo/Tiny-2M", formats=["safetensors", "apr", "gguf"])
+    data["test_matrix"] |= {"modalities": ["run", "chat", "serve"], "backends": ["cpu", "gpu"], "scenario_count": 1}
+    path = place / "playbooks" / "models" / "tiny-mvp.playbook.yaml"
+    path.write_text(yaml.safe_dump(data))
+    assert certify("demo/Tiny-2M", "--tier", "mvp", "--no-integrity-check", "--dry-run", *options) == 0
+    out = capsys.readouterr().out
+    assert ("[WARN] tier mvp cannot be met" in out) is (said is not None)
+    assert (said or "") in out
+    assert len(asked) == (not options), "the driver is asked once, and not at all where nobody wants a GPU"
+
+
+def test_a_playbook_is_loaded_once(place, monkeypatch, capsys):
+    from pytest_aprqa.playbooks import loading
+
+    loaded = []
+    load = loading.load_playbook
+    monkeypatch.setattr(loading, "load_playbook", lambda path: loaded.append(path.name) or load(path))
+    monkeypatch.setattr("pytest_aprqa.cli.run.captured_pytest", lambda arguments: (4, "ERROR: stopped here"))
+    assert certify("demo/Tiny-2M", "--tier", "smoke", "--workers", "2", "--json") == 1
+    assert json.loads(capsys.readouterr().out)[0]["reason"] == "stopped here"
+    assert loaded == ["tiny-smoke.playbook.yaml"]
+
+
+def test_the_lock_that_bootstrap_tells_to_make_is_the_one_that_is_compared(place, capsys):
+    """Beside the playbooks, not above them; it is the nearest, and what it does not list is looked for above."""
+    wanted = ["bootstrap", "qwen2", "1b", "--hf-repo", "demo/Nothing-1B", "--tier", "smoke"]
+    assert call([*wanted, "--config", str(TINY)]) == 0
+    told = capsys.readouterr().out.partition("next: aprqa ")[2].split()
+    assert told == ["lock-playbooks", "playbooks/models"]
+    assert call(told) == 0
+    (place / "playbooks" / "playbook.lock.yaml").unlink()
+    assert certify("demo/Nothing-1B", "--tier", "smoke", "--dry-run") == 0
+    out = capsys.readouterr().out
+    assert "Would certify: demo/Nothing-1B" in out
+    assert "No playbook lock file" not in out
+    path = place / "playbooks" / "models" / "qwen2-1b-smoke.playbook.yaml"
+    path.write_text(path.read_text() + "# changed\n")
+    assert certify("demo/Nothing-1B", "--tier", "smoke", "--json") == 1
+    (result,) = json.loads(capsys.readouterr().out)
+    assert "changed since it was locked" in result["reason"]
+
+
+def test_a_lock_that_cannot_be_read_refuses_its_playbooks_and_no_other(place, capsys):
+    (place / "playbooks" / "models" / "playbook.lock.yaml").write_text("entries: 3")
+    assert certify("demo/Tiny-2M", "demo/Nothing-1B", "--tier", "smoke", "--json") == 1
+    shown = capsys.readouterr()
+    assert ["is no lock file" in result["reason"] for result in json.loads(shown.out)] == [True, False]
+    assert "  Integrity: FAILED\n  [INTEGRITY] Not run: " in shown.err
 
 
 def test_a_beginning_of_families_takes_them(place, capsys):

@@ -101,8 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Entry point of the program. Never returns; bad input is one line on standard error, not a traceback."""
     signal.signal(signal.SIGTERM, _terminated)
     _open_closed_streams()
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
-        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without these letters still shows the rest
+    _show_all_letters()
     sys.exit(call(sys.argv[1:] if arguments is None else arguments))
 
 
@@ -130,8 +129,9 @@ def call(arguments: Sequence[str]) -> int:
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror or error}", FAILED)
     except UnicodeEncodeError as error:
-        letters = error.object[error.start : error.end]
-        return _fail(f"a name or text is not UTF-8: {letters!a} in {error.object[:80]!a}; rename it", FAILED)
+        if (problem := _not_encoded(error)) is None:
+            raise
+        return _fail(problem, FAILED)
     except (ValueError, RuntimeError, LookupError) as error:
         if not type(error).__module__.startswith("pytest_aprqa."):
             raise
@@ -140,12 +140,42 @@ def call(arguments: Sequence[str]) -> int:
 
 
 def _open_closed_streams() -> None:
-    """Where the shell closed a stream (`aprqa ... >&-`) the next file that is opened would take its place."""
+    """Where the shell closed a stream (`aprqa ... >&-`) the next file that is opened would take its place.
+
+    Children get what stands there, as they get any standard stream.
+    """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
-            mode = "w" if number else "r"
-            if os.open(os.devnull, os.O_RDWR) == number:  # the lowest number that is free
-                setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            if descriptor == number:  # the lowest number that is free
+                os.set_inheritable(descriptor, True)
+                mode = "w" if number else "r"
+                setattr(sys, name, os.fdopen(descriptor, mode, encoding="utf-8", closefd=False))
+            else:
+                os.close(descriptor)
+
+
+def _show_all_letters() -> None:
+    """A terminal without the letters of a name still shows the rest. With UTF-8, bytes that are no text go through."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        through = sys.stdout.errors == "surrogateescape" and _is_utf8(sys.stdout.encoding)
+        if sys.stdout.errors in ("strict", "surrogateescape") and not through:
+            sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _not_encoded(error: UnicodeEncodeError) -> str | None:
+    """What is wrong with a text that was given or with this environment; None where it is a mistake of ours."""
+    letters = ascii(error.object[error.start : error.end])
+    if error.reason == "surrogates not allowed":  # bytes that were no text, half a letter of JSON
+        return f"a name or text is not UTF-8: {letters} in {error.object[:80]!a}; rename it"
+    of_files, of_output = sys.getfilesystemencoding(), getattr(sys.stdout, "encoding", None) or "utf-8"
+    if error.encoding in (of_files, of_output) and not _is_utf8(error.encoding):
+        return f"{letters} cannot be written in {error.encoding}, which this environment asks for; set PYTHONUTF8=1"
+    return None
+
+
+def _is_utf8(encoding: str) -> bool:
+    return encoding.lower().replace("_", "-") in ("utf-8", "utf8")
 
 
 def _fail(message: str, code: int) -> int:

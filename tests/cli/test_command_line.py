@@ -1,6 +1,9 @@
+import os
 import shlex
 import subprocess
 import sys
+from itertools import combinations
+from pathlib import Path
 
 import click
 import pytest
@@ -62,6 +65,11 @@ class BadFile(ValueError):
         (PermissionError(13, "Permission denied", "/x/report.md"), 1, "error: /x/report.md: Permission denied\n"),
         (click.ClickException("no"), 1, "error: no\n"),
         (KeyboardInterrupt(), 130, "error: interrupted\n"),
+        (
+            UnicodeEncodeError("utf-8", "a\udcffb", 1, 2, "surrogates not allowed"),
+            1,
+            "error: a name or text is not UTF-8: '\\udcff' in 'a\\udcffb'; rename it\n",
+        ),
     ],
 )
 def test_errors_are_one_line_with_the_documented_code(error, code, said, capsys, monkeypatch):
@@ -70,10 +78,41 @@ def test_errors_are_one_line_with_the_documented_code(error, code, said, capsys,
     assert capsys.readouterr().err.lstrip("\n") == said
 
 
-def test_a_mistake_of_ours_keeps_its_traceback(monkeypatch):
-    monkeypatch.setattr(main.LazyGroup, "get_command", lambda *_: raising(ValueError("a bug")))
+@pytest.mark.parametrize("error", [ValueError("a bug"), UnicodeEncodeError("ascii", "\u00e9", 0, 1, "a bug")])
+def test_a_mistake_of_ours_keeps_its_traceback(error, monkeypatch):
+    monkeypatch.setattr(main.LazyGroup, "get_command", lambda *_: raising(error))
     with pytest.raises(ValueError, match="a bug"):
         call(["score"])
+
+
+NO_UTF8 = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "body", "code", "out", "err"),
+    [
+        ({"PYTHONIOENCODING": "latin-1"}, "click.echo('\\u6f22\\xe9')", 0, b"\\u6f22\xe9\n", b""),
+        ({"PYTHONIOENCODING": "latin-1:surrogateescape"}, "click.echo('\\u6f22\\udcff')", 0, b"\\u6f22\\udcff\n", b""),
+        ({"PYTHONIOENCODING": "utf-8:surrogateescape"}, "click.echo('\\u6f22\\udcff')", 0, b"\xe6\xbc\xa2\xff\n", b""),
+        (NO_UTF8, "print('\\u6f22')", 0, b"\\u6f22\n", b""),
+        (
+            NO_UTF8,
+            "open('/\\u6f22')",
+            1,
+            b"",
+            b"error: '\\u6f22' cannot be written in ascii, which this environment asks for; set PYTHONUTF8=1\n",
+        ),
+    ],
+)
+def test_letters_that_the_environment_does_not_have(environment, body, code, out, err):
+    """Shown as escapes; as the name of a file they are an error that says what to set."""
+    program = (
+        "import click; from pytest_aprqa.cli import main;"
+        f"main.LazyGroup.get_command = lambda *_: click.command()(lambda: {body} and None); main.main(['score'])"
+    )
+    environment = {"PYTHONPATH": str(Path(__file__).parents[2])} | environment
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (code, out, err)
 
 
 HEAVY = {
@@ -100,7 +139,10 @@ def test_a_terminated_command_exits_with_143(tmp_path):
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 143
 
 
-@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+CLOSED = [" ".join(some) for count in (1, 2, 3) for some in combinations(("<&-", ">&-", "2>&-"), count)]
+
+
+@pytest.mark.parametrize("closed", CLOSED)
 @pytest.mark.parametrize(("arguments", "code"), [("list", 0), ("score nothing-here", 2)])
 def test_closed_streams_change_no_exit_code(arguments, code, closed, tmp_path):
     program = f"{shlex.quote(sys.executable)} -m pytest_aprqa.cli.main {arguments}"
@@ -109,7 +151,26 @@ def test_closed_streams_change_no_exit_code(arguments, code, closed, tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_a_reader_that_has_gone_is_no_error():
+@pytest.mark.parametrize("closed", CLOSED)
+def test_a_child_of_a_command_has_the_streams_that_were_closed(closed, tmp_path):
+    """`aprqa run` starts a pytest. What it may say anywhere goes to a file here: its streams say nothing any more."""
+    module = tmp_path / "streams_of_a_child.py"
+    module.write_text(
+        "import os, pathlib\n\ndef is_open(number):\n    try:\n        return bool(os.fstat(number))\n"
+        "    except OSError:\n        return False\n\n"
+        "told = ' '.join(str(n) for n in range(3) if is_open(n))\npathlib.Path('streams').write_text(told)\n"
+    )
+    program = f"{shlex.quote(sys.executable)} -m pytest_aprqa.cli.main run no-such-playbook -p {module.stem} {closed}"
+    path = os.pathsep.join([str(Path(__file__).parents[2]), str(tmp_path)])
+    done = subprocess.run(
+        ["sh", "-c", program], capture_output=True, text=True, check=False, cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": path},
+    )  # fmt: skip
+    assert (done.returncode, "Traceback" in done.stdout + done.stderr) == (2, False), done.stdout + done.stderr
+    assert (tmp_path / "streams").read_text() == "0 1 2"
+
+
+def test_where_the_reader_has_gone_nothing_more_is_said_and_the_code_is_1():
     program = [sys.executable, "-m", "pytest_aprqa.cli.main", "defects", "list"]
     with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.close()

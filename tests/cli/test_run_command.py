@@ -46,7 +46,7 @@ def test_the_plugin_is_named_only_where_no_distribution_announces_it(announced, 
 @pytest.mark.parametrize(
     ("pytest_code", "code"), [(0, 0), (1, 1), (2, 130), (3, 3), (4, 2), (5, 5), (-15, 143), (-9, 137)]
 )
-def test_the_exit_code_is_pytests_but_130_for_an_interrupt(pytest_code, code, monkeypatch):
+def test_exit_codes_of_pytest_become_those_of_the_command_and_128_plus_a_signal(pytest_code, code, monkeypatch):
     seen = []
     monkeypatch.setattr(run, "run_pytest", lambda arguments: seen.append(arguments) or pytest_code)
     assert call(["run", "tiny", "-k", "gguf", "--no-gpu"]) == code

@@ -149,15 +149,20 @@ def test_model_folder_without_weights_is_a_usage_error(project):
     assert_one_error(project.run(f"--playbook={path}", "--model-path", str(folder)), str(folder), "safetensors")
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 2), (signal.SIGTERM, 143)])
-def test_an_early_end_keeps_the_evidence_so_far(project, number, code):
+@pytest.mark.parametrize(
+    ("number", "code", "workers"), [(signal.SIGINT, 2, 0), (signal.SIGTERM, 143, 0), (signal.SIGTERM, 143, 2)]
+)
+def test_an_early_end_keeps_the_evidence_so_far(project, number, code, workers):
+    if workers:
+        pytest.importorskip("xdist")
     path = project.write_playbook()
     project.pytester.makepyfile(
         zz_checks="""
-        import time
+        import os, pathlib, time
 
         def test_waits(playbook):
-            open("waiting", "w").close()
+            pathlib.Path("part").write_text(str(os.getpid()))
+            os.rename("part", "waiting")
             time.sleep(60)
         """
     )
@@ -165,6 +170,7 @@ def test_an_early_end_keeps_the_evidence_so_far(project, number, code):
     command = [
         sys.executable, "-m", "pytest", f"--playbook={path}", "--aprqa-checks", "zz_checks.py",
         "-k", "file_is_sound or test_waits", "--evidence-dir", "kept", "-p", "no:cacheprovider",
+        *([f"-n{workers}"] if workers else []),
     ]  # fmt: skip
     process = subprocess.Popen(
         command,
@@ -177,7 +183,8 @@ def test_an_early_end_keeps_the_evidence_so_far(project, number, code):
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 120
-    while not (project.path / "waiting").exists():
+    log = project.path / "kept" / "evidence.jsonl"
+    while not (project.path / "waiting").exists() or not log.is_file() or not log.stat().st_size:
         assert time.monotonic() < deadline, "the slow check never started"
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.1)
@@ -185,9 +192,10 @@ def test_an_early_end_keeps_the_evidence_so_far(project, number, code):
     output, _ = process.communicate(timeout=60)
     assert process.returncode == code, output
     assert f"ended early; to go on: --resume={project.path / 'kept'}" in output
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((project.path / "waiting").read_text()), 0)
     assert not list((project.path / "scratch").iterdir()), "temporary folders are left behind"
-    lines = (project.path / "kept" / "evidence.jsonl").read_text(encoding="utf-8").splitlines()
-    entries = [json.loads(line) for line in lines]
+    entries = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     assert [e["check"] for e in entries] == ["test_file_is_sound"]
     assert json.loads((project.path / "kept" / "evidence.json").read_text(encoding="utf-8"))
 

@@ -35,6 +35,7 @@ SUITE_MODULES = (
     "pytest_aprqa.suite.test_serving_load",
     "pytest_aprqa.suite.test_stability",
     "pytest_aprqa.suite.test_sampling",
+    "pytest_aprqa.suite.test_logprobs",
     "pytest_aprqa.suite.test_edge_cases",
     "pytest_aprqa.suite.test_performance",
     "pytest_aprqa.suite.test_profile",

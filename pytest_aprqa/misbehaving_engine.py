@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import os
 import subprocess
 import sys
 import time
@@ -27,11 +28,19 @@ from pytest_aprqa.models.chat_template import render_chat
 
 ANSWER = "4 is the answer to that question, I am sure."
 SLOW_S = 0.2
+SEEN_S = 0.5  # as long as a server needs to see that a client has closed its half
 LONG_TOKENS, LONG_S, LONG_STEP_S = 128, 2.5, 0.01  # a generation that is long enough to be abandoned
 ROUNDED_STEPS = 1.0  # steps between zero and the largest weight of a row: what 2 bits hold
 CARELESS = "rounds_weights"
-SAMPLERS = ("halves_the_temperature", "ignores_the_seed")
-IGNORED_FIELDS = {"ignores_top_p": "top_p", "ignores_stop_sequences": "stop"}
+SAMPLERS = ("halves_the_temperature", "ignores_the_seed", "has_one_seed")
+IGNORED_FIELDS = {"ignores_top_p": "top_p", "ignores_stop_sequences": "stop", "ignores_logprobs": "logprobs"}
+MISLEADING = (
+    "logprobs_of_another_model",
+    "logprobs_after_temperature",
+    "logprobs_of_the_next_token",
+    "logprobs_to_base_ten",
+    "streams_other_logprobs",
+)
 LEFT_BEHIND_S = 20
 
 
@@ -43,6 +52,10 @@ def __getattr__(name: str) -> Any:
         return _careless_engine
     if name in SAMPLERS:
         return functools.partial(_sampling_engine, fault=name)
+    if name in MISLEADING:
+        from pytest_aprqa.misleading_logprobs import misleading_engine
+
+        return functools.partial(misleading_engine, fault=name)
     if name in IGNORED_FIELDS:
         return functools.partial(_deaf_engine, fault=name)
     return functools.partial(MisbehavingEngine, fault=name)
@@ -58,6 +71,8 @@ class MisbehavingEngine:
         self._context: Any = None
         self._file: OpenArtifact | None = None
         _put_before_server(fault)
+        if fault == "leaves_the_port":
+            _lend_the_socket()
 
     def load(self, artifact: Artifact, progress: Progress) -> EngineDescription:
         """Open the artifact for its tokenizer; the weights are not read."""
@@ -101,6 +116,8 @@ class MisbehavingEngine:
             new = new[: request.max_new_tokens]
         if self._fault == "slow":
             time.sleep(SLOW_S)
+        if self._fault == "broken_by_a_half_closed_client":
+            time.sleep(SEEN_S)
         if on_token is not None and self._fault == "streams_at_once":
             on_token(tokenizer.decode(new), new)
         elif on_token is not None:
@@ -187,6 +204,8 @@ def _sampling_engine(threads: int | None = None, backend: str = "cpu", fault: st
         def generate(self, requests: Sequence[GenerationRequest], *arguments: Any) -> list[GenerationResult]:
             if fault == "halves_the_temperature":
                 changed = [dataclasses.replace(one, temperature=one.temperature / 2) for one in requests]
+            elif fault == "has_one_seed":
+                changed = [dataclasses.replace(one, seed=42) for one in requests]
             else:
                 changed = [
                     dataclasses.replace(one, seed=time.time_ns() + number) for number, one in enumerate(requests)
@@ -211,10 +230,11 @@ class BrokenProxy:
         self._app = app
         self._fault = fault
         self._in_flight = 0
+        self._broken = False
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Pass everything on, changed as the fault wants it."""
-        path, pieces, slow = scope.get("path", ""), 0, False
+        path, pieces, slow, answered = scope.get("path", ""), 0, False, False
         self._in_flight += 1
         beside_others = self._in_flight > 1
 
@@ -222,10 +242,15 @@ class BrokenProxy:
             nonlocal slow
             message = await receive()
             slow = slow or bool(message.get("body") and message.get("more_body"))
+            if message["type"] == "http.disconnect" and not answered:
+                self._broken = self._fault == "broken_by_a_half_closed_client"
             return self._request(message)
 
         async def changed_send(message: Any) -> None:
-            nonlocal pieces
+            nonlocal pieces, answered
+            answered = True
+            if self._broken and message["type"] == "http.response.start":
+                message = message | {"status": 503}
             pieces += message.get("body", b"").startswith(b"data:")
             if self._fault == "slow_clients_are_refused" and slow and message["type"] == "http.response.start":
                 message = message | {"status": 408}
@@ -289,6 +314,23 @@ def _json_or_none(data: bytes) -> Any:
         return json.loads(data)
     except ValueError:
         return None
+
+
+def _lend_the_socket() -> None:
+    """Let a process outside the engine's session hold the listening socket of every server that is made here."""
+    from pytest_aprqa.engines import server
+
+    real = server._bind
+
+    def bind(port: int | None) -> Any:
+        listener = real(port)
+        sleep = f"import time; time.sleep({LEFT_BEHIND_S})"
+        apart = {name: value for name, value in os.environ.items() if name != "TMPDIR"}
+        holder = [sys.executable, "-c", sleep]
+        subprocess.Popen(holder, start_new_session=True, pass_fds=[listener.fileno()], env=apart)
+        return listener
+
+    server._bind = bind
 
 
 def _put_before_server(fault: str) -> None:

@@ -239,7 +239,7 @@ class EngineHost:
         if sound:
             message = {"command": "generate", "requests": [asdict(request) for request in sound]}
             answer = self._call(message, timeout_s, f"generating for {len(sound)} prompts")
-            answered = iter([GenerationResult(**fields) for fields in answer["results"]])
+            answered = iter([GenerationResult.from_json(fields) for fields in answer["results"]])
         return [
             next(answered)
             if request.problem is None

@@ -14,8 +14,16 @@ import numpy
 from pytest_aprqa.engines.errors import EngineError, EngineLoadError
 from pytest_aprqa.engines.llama_model import LlamaModel
 from pytest_aprqa.engines.nucleus import nucleus
-from pytest_aprqa.engines.protocol import EngineDescription, GenerationRequest, GenerationResult, Progress, TokenSink
+from pytest_aprqa.engines.protocol import (
+    EngineDescription,
+    GenerationRequest,
+    GenerationResult,
+    Progress,
+    TokenChoice,
+    TokenSink,
+)
 from pytest_aprqa.engines.stop_sequences import StopSequences
+from pytest_aprqa.engines.token_choices import token_choice
 from pytest_aprqa.models.chat_template import render_chat
 from pytest_aprqa.models.errors import ModelError
 
@@ -26,7 +34,7 @@ if TYPE_CHECKING:
 class LlamaEngine:
     """Greedy or seeded sampling, one prompt after the other. `generate` is not thread-safe."""
 
-    obeys = frozenset({"top_p", "stop"})
+    obeys = frozenset({"top_p", "stop", "logprobs"})
 
     def __init__(self, backend: str = "cpu", threads: int | None = None) -> None:
         self._backend = backend
@@ -159,6 +167,7 @@ class _Generation:
         self._stop = StopSequences(request.stop)
         self._text = ""
         self._shown = ""
+        self._choices: list[TokenChoice] = []
 
     def run(self) -> GenerationResult:
         """Until a token ends it, or the limit, or the end of the context."""
@@ -170,8 +179,11 @@ class _Generation:
         first: float | None = None
         stopped = False
         while len(new) < limit and not stopped:
-            token = self._pick(self._model.decode(feed)[0])
+            logits = self._model.decode(feed)[0]
+            token = self._pick(logits)
             new.append(token)
+            if self._request.logprobs is not None:
+                self._choices.append(token_choice(logits, token, self._request.logprobs, self._bytes_of))
             first = first if first is not None else time.monotonic() - started
             ended = self._model.ends(token)
             self._text += self._decoder.decode(b"" if ended else self._model.piece(token), final=ended)
@@ -187,7 +199,11 @@ class _Generation:
             finish_reason="stop" if stopped else "length",
             seconds=time.monotonic() - started,
             first_token_seconds=first,
+            logprobs=self._choices if self._request.logprobs is not None else None,
         )
+
+    def _bytes_of(self, token: int) -> bytes:
+        return self._model.piece(token, special=True)
 
     def _pick(self, logits: numpy.ndarray) -> int:
         if not numpy.isfinite(logits).all():
@@ -203,5 +219,9 @@ class _Generation:
             self._text += self._decoder.decode(b"", final=True)
         settled = self._stop.cut(self._text) if last else self._stop.settled(self._text)
         piece, self._shown = settled[len(self._shown) :], settled
-        if self._on_token is not None:
+        if self._on_token is None:
+            return
+        if self._request.logprobs is None:
             self._on_token(piece, [token])
+        else:
+            self._on_token(piece, [token], self._choices[-1:])

@@ -21,7 +21,15 @@ from starlette.routing import Route
 
 from pytest_aprqa.engines.death import die, is_death
 from pytest_aprqa.engines.errors import EngineError
-from pytest_aprqa.engines.protocol import MOST_STOPS, GenerationRequest, GenerationResult, unknown_to
+from pytest_aprqa.engines.logprob_format import CompletionLogprobs, chat_logprobs
+from pytest_aprqa.engines.protocol import (
+    MOST_LOGPROBS,
+    MOST_STOPS,
+    GenerationRequest,
+    GenerationResult,
+    TokenChoice,
+    unknown_to,
+)
 from pytest_aprqa.models.errors import ModelError
 
 HOST = "127.0.0.1"
@@ -40,14 +48,12 @@ NOT_OBEYED: dict[str, tuple[Any, ...]] = {
     "frequency_penalty": (0,),
     "functions": ([],),
     "logit_bias": ({},),
-    "logprobs": (False,),
     "n": (1,),
     "presence_penalty": (0,),
     "response_format": ({"type": "text"},),
     "suffix": ("",),
     "tools": ([],),
     "top_k": (0, -1),
-    "top_logprobs": (0,),
 }
 
 
@@ -170,7 +176,7 @@ class _Service:
             return JSONResponse({"error": {"message": _one_line(error), "type": "engine_error"}}, status_code=500)
         if result.error:
             return _error(400, result.error)
-        return JSONResponse(_whole(result, chat=chat, model=self._name))
+        return JSONResponse(_whole(result, chat=chat, model=self._name, offset=len(generation.prompt)))
 
     def _generate(self, generation: GenerationRequest, gone: threading.Event, sink: Any) -> GenerationResult:
         def progress(*event: object) -> None:
@@ -208,7 +214,7 @@ class _Service:
 
         def work() -> None:
             try:
-                put(self._generate(generation, gone, lambda piece, ids: put((piece, ids))))
+                put(self._generate(generation, gone, lambda *piece: put(piece)))
             except Exception as error:  # reported to the client
                 put(error)
 
@@ -224,15 +230,18 @@ class _Service:
             raise first
         if isinstance(first, GenerationResult) and first.error:
             raise RequestError(400, first.error)
-        return StreamingResponse(self._events(first, queue, gone, chat), media_type="text/event-stream")
+        return StreamingResponse(
+            self._events(first, queue, gone, chat, len(generation.prompt)), media_type="text/event-stream"
+        )
 
     async def _events(
-        self, item: Any, queue: asyncio.Queue[Any], gone: threading.Event, chat: bool
+        self, item: Any, queue: asyncio.Queue[Any], gone: threading.Event, chat: bool, offset: int
     ) -> AsyncIterator[bytes]:
         identity = _identity(chat, self._name)
+        told = None if chat else CompletionLogprobs(offset)
         try:
             while isinstance(item, tuple):
-                yield _event(identity | {"choices": [_piece(item[0], item[1], chat)]})
+                yield _event(identity | {"choices": [_piece(*item, chat=chat, told=told)]})
                 item = await queue.get()
             if isinstance(item, GenerationResult) and not item.error:
                 last: dict[str, Any] = {"index": 0, "finish_reason": item.finish_reason}
@@ -318,6 +327,7 @@ def _generation(body: dict[str, Any], *, chat: bool) -> GenerationRequest:
         messages=messages,
         top_p=_share(body),
         stop=_stops(body),
+        logprobs=(_chat_logprobs if chat else _completion_logprobs)(body),
     )
     if request.problem is not None:
         raise RequestError(400, request.problem)
@@ -339,13 +349,48 @@ def _stops(body: dict[str, Any]) -> list[str]:
     return stops
 
 
+def _completion_logprobs(body: dict[str, Any]) -> int | None:
+    """How many best tokens a completion asks for; none with null or false, the only one of the two that is a number."""
+    count, best = body.get("logprobs"), body.get("top_logprobs")
+    if best is not None and (isinstance(best, bool) or best != 0):
+        raise RequestError(400, f"top_logprobs: found {_shown(best)}; completions take logprobs, a number")
+    if count is None or count is False:
+        return None
+    return _count("logprobs", count)
+
+
+def _chat_logprobs(body: dict[str, Any]) -> int | None:
+    wanted, count = _flag(body, "logprobs"), body.get("top_logprobs")
+    if count is None:
+        return 0 if wanted else None
+    count = _count("top_logprobs", count)
+    if count and not wanted:
+        raise RequestError(400, f"top_logprobs: found {count} without logprobs true")
+    return count if wanted else None
+
+
+def _count(name: str, count: Any) -> int:
+    if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= MOST_LOGPROBS:
+        raise RequestError(400, f"{name}: found {_shown(count)}, limit 0 to {MOST_LOGPROBS}")
+    return count
+
+
 def _identity(chat: bool, model: str) -> dict[str, Any]:
     kind = "chat.completion.chunk" if chat else "text_completion"
     return {"id": f"cmpl-{uuid.uuid4().hex}", "object": kind, "created": int(time.time()), "model": model}
 
 
-def _piece(text: str, ids: list[int], chat: bool) -> dict[str, Any]:
+def _piece(
+    text: str,
+    ids: list[int],
+    logprobs: list[TokenChoice] | None = None,
+    *,
+    chat: bool,
+    told: CompletionLogprobs | None,
+) -> dict[str, Any]:
     choice: dict[str, Any] = {"index": 0, "finish_reason": None, "token_ids": ids}
+    if logprobs is not None:
+        choice["logprobs"] = chat_logprobs(logprobs) if told is None else told.piece(logprobs)
     return choice | ({"delta": {"content": text}} if chat else {"text": text})
 
 
@@ -358,13 +403,17 @@ def _usage(result: GenerationResult) -> dict[str, int]:
     return {"prompt_tokens": prompt, "completion_tokens": new, "total_tokens": prompt + new}
 
 
-def _whole(result: GenerationResult, *, chat: bool, model: str) -> dict[str, Any]:
+def _whole(result: GenerationResult, *, chat: bool, model: str, offset: int) -> dict[str, Any]:
     choice: dict[str, Any] = {
         "index": 0,
         "finish_reason": result.finish_reason,
         "token_ids": result.new_ids,
         "prompt_token_ids": result.prompt_ids,
     }
+    if result.logprobs is not None:
+        choice["logprobs"] = (
+            chat_logprobs(result.logprobs) if chat else CompletionLogprobs(offset).piece(result.logprobs)
+        )
     choice |= {"message": {"role": "assistant", "content": result.text}} if chat else {"text": result.text}
     identity = _identity(chat, model) | {"object": "chat.completion" if chat else "text_completion"}
     return identity | {"choices": [choice], "usage": _usage(result)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -13,8 +14,16 @@ import transformers
 from pytest_aprqa.engines.errors import EngineError, EngineLoadError, EngineUnavailable
 from pytest_aprqa.engines.nucleus import nucleus
 from pytest_aprqa.engines.packed_linear import pack_linears
-from pytest_aprqa.engines.protocol import EngineDescription, GenerationRequest, GenerationResult, Progress, TokenSink
+from pytest_aprqa.engines.protocol import (
+    EngineDescription,
+    GenerationRequest,
+    GenerationResult,
+    Progress,
+    TokenChoice,
+    TokenSink,
+)
 from pytest_aprqa.engines.stop_sequences import StopSequences
+from pytest_aprqa.engines.token_choices import token_choice
 from pytest_aprqa.engines.torch_model import (
     check_filled,
     check_names,
@@ -27,6 +36,7 @@ from pytest_aprqa.models.artifact import Artifact, open_artifact
 from pytest_aprqa.models.chat_template import render_chat
 from pytest_aprqa.models.errors import ModelError
 from pytest_aprqa.models.families import FAMILIES
+from pytest_aprqa.models.token_bytes import token_bytes
 from pytest_aprqa.models.tokenizer import TokenizerDeclaration
 
 __all__ = ["TorchEngine", "TorchGpuEngine", "import_libraries"]  # the last is asked for by the fork server
@@ -41,7 +51,7 @@ class TorchEngine:
 
     device = "cpu"
     backend = "cpu"
-    obeys = frozenset({"top_p", "stop"})
+    obeys = frozenset({"top_p", "stop", "logprobs"})
 
     def __init__(self, threads: int | None = None) -> None:
         if threads:
@@ -201,6 +211,7 @@ class TorchEngine:
     ) -> list[tuple[int, GenerationResult]]:
         started = time.monotonic()
         decoding = _Decoding(self._model, self._loaded(), [ids for *_, ids in batch], self.device)
+        decoding.wanted = [request.logprobs for _, request, _ in batch]
         limits = [min(r.max_new_tokens, self._context - len(ids)) for _, r, ids in batch]
         samplers = [_Sampler(request) for _, request, _ in batch]
         stops = [StopSequences(request.stop) for _, request, _ in batch]
@@ -234,6 +245,7 @@ class TorchEngine:
                         finish_reason="stop" if decoding.stopped[row] or stops[row].found(text) else "length",
                         seconds=decoding.finished_at[row] - started,
                         first_token_seconds=first,
+                        logprobs=decoding.choices[row] if request.logprobs is not None else None,
                     ),
                 )
             )
@@ -281,6 +293,7 @@ class _Decoding:
 
     def __init__(self, model: Any, tokenizer: TokenizerDeclaration, prompts: list[list[int]], device: str) -> None:
         self._model = model
+        self._tokenizer = tokenizer
         self._ends = tokenizer.end_ids
         longest = max(len(ids) for ids in prompts)
         self._ids = torch.tensor([[0] * (longest - len(ids)) + ids for ids in prompts], device=device)
@@ -288,6 +301,8 @@ class _Decoding:
         self._positions = (self._mask.cumsum(-1) - 1).clamp(min=0)
         self._cache: Any = transformers.DynamicCache()
         self.new_ids: list[list[int]] = [[] for _ in prompts]
+        self.wanted: list[int | None] = [None] * len(prompts)  # how many log-probabilities at each token
+        self.choices: list[list[TokenChoice]] = [[] for _ in prompts]
         self.stopped = [False] * len(prompts)
         self._finished = [False] * len(prompts)
         self.finished_at = [time.monotonic()] * len(prompts)
@@ -321,6 +336,7 @@ class _Decoding:
             if not self._finished[row]:
                 token = sampler.pick(logits[row]) if sampler.samples else greedy[row]
                 self.new_ids[row].append(token)
+                self._remember(row, logits[row], token)
                 self.stopped[row] = token in self._ends
                 if self.stopped[row] or len(self.new_ids[row]) >= limits[row]:
                     self.finish(row)
@@ -328,6 +344,12 @@ class _Decoding:
         self._ids = torch.tensor(chosen, device=self._ids.device)
         self._mask = torch.cat([self._mask, torch.ones_like(self._ids)], dim=-1)
         self._positions = self._positions[:, -1:] + 1
+
+    def _remember(self, row: int, logits: torch.Tensor, token: int) -> None:
+        count = self.wanted[row]
+        if count is not None:
+            bytes_of = functools.partial(token_bytes, self._tokenizer)
+            self.choices[row].append(token_choice(logits.cpu().numpy(), token, count, bytes_of))
 
     def _forward(self) -> torch.Tensor:
         """Logits (rows, vocabulary) after the ids that the cache does not hold yet."""
@@ -353,7 +375,10 @@ def _emit(text: str, stop: StopSequences, decoding: _Decoding, shown: str, on_to
     piece = text[len(shown) :] if text.startswith(shown) else ""
     if piece.endswith(REPLACEMENT) and not decoding.all_finished:
         piece = ""
-    on_token(piece, decoding.new_ids[0][-1:])
+    if decoding.wanted[0] is None:
+        on_token(piece, decoding.new_ids[0][-1:])
+    else:
+        on_token(piece, decoding.new_ids[0][-1:], decoding.choices[0][-1:])
     return shown + piece
 
 

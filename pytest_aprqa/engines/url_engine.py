@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,16 @@ import httpx
 
 from pytest_aprqa.engines.engine_key import KEY_VARIABLE, key_headers, without_key
 from pytest_aprqa.engines.errors import EngineError, EngineUnavailable
-from pytest_aprqa.engines.protocol import EngineDescription, GenerationRequest, GenerationResult, Progress, TokenSink
+from pytest_aprqa.engines.logprob_format import parsed_logprobs
+from pytest_aprqa.engines.protocol import (
+    MODES,
+    EngineDescription,
+    GenerationRequest,
+    GenerationResult,
+    Progress,
+    TokenChoice,
+    TokenSink,
+)
 
 if TYPE_CHECKING:
     from pytest_aprqa.models.artifact import Artifact
@@ -36,6 +45,8 @@ TOKENIZERS = (
 class UrlEngine:
     """Asks the server at `url`. What it serves is its own affair: no file is loaded and none can be checked."""
 
+    obeys = frozenset({"logprobs"})
+
     def __init__(self, url: str, backend: str = "cpu", threads: int | None = None) -> None:
         self._url = url
         self._backend = backend
@@ -47,6 +58,7 @@ class UrlEngine:
         )
         self._model: str | None = None
         self._neutral: dict[str, float] = {}
+        self._tells: list[str] = []  # the modes in which it tells log-probabilities
         self._description: EngineDescription | None = None
 
     def load(self, artifact: Artifact, progress: Progress) -> EngineDescription:
@@ -64,7 +76,7 @@ class UrlEngine:
         health = self._health()
         told = health.get("compute_mode")
         self._neutral = self._fields_that_are_taken()
-        choice = self._asked_once(logprobs=1) or {}
+        self._tells = [mode for mode in MODES if self._tells_logprobs(mode)]
         self._description = EngineDescription(
             name="url",
             version=str(health.get("version") or listed.headers.get("server") or "not told"),
@@ -79,7 +91,7 @@ class UrlEngine:
                 "served_engine": health.get("engine"),
                 "one_at_a_time": True,
                 "neutral_fields": dict(self._neutral),
-                "logprobs": bool(choice.get("logprobs")),
+                "logprobs": list(self._tells),
             },
         )
         progress("asking the server", 1, 1)
@@ -147,24 +159,35 @@ class UrlEngine:
             return {}
         return body if isinstance(body, dict) else {}
 
-    def _asked_once(self, **fields: Any) -> dict[str, Any] | None:
-        """The choice of a completion of one token with these fields; None where the server refuses them."""
-        body = {"model": self._model, "prompt": "a", "max_tokens": 1, "temperature": 0} | fields
+    def _asked_once(self, fields: Mapping[str, Any], mode: str = "raw") -> dict[str, Any] | None:
+        """The choice of an answer of one token with these fields; None where the server refuses them."""
+        path, body = self._body(GenerationRequest("once", "a", mode, max_new_tokens=1))
         try:
-            answer = self._client.post("/v1/completions", json=body)
+            answer = self._client.post(path, json={**body, **fields})
             choice = answer.json()["choices"][0] if answer.status_code == 200 else None
         except (httpx.HTTPError, ValueError, LookupError, TypeError):
             return None
         return choice if isinstance(choice, dict) else None
 
     def _fields_that_are_taken(self) -> dict[str, float]:
-        if self._asked_once(**NEUTRAL) is not None:
+        if self._asked_once(NEUTRAL) is not None:
             return NEUTRAL
-        return {name: value for name, value in NEUTRAL.items() if self._asked_once(**{name: value}) is not None}
+        return {name: value for name, value in NEUTRAL.items() if self._asked_once({name: value}) is not None}
+
+    def _tells_logprobs(self, mode: str) -> bool:
+        choice = self._asked_once(_logprob_fields(mode, 1), mode) or {}
+        try:
+            return bool(parsed_logprobs(choice.get("logprobs")))
+        except EngineError:
+            return False
 
     def _body(self, request: GenerationRequest) -> tuple[str, dict[str, Any]]:
         body: dict[str, Any] = {"max_tokens": request.max_new_tokens, "temperature": request.temperature}
         body |= {"seed": request.seed, **self._neutral}
+        if request.logprobs is not None:
+            if request.mode not in self._tells:
+                raise EngineError(f"logprobs: the server does not tell them in mode {request.mode}, leave them out")
+            body |= _logprob_fields(request.mode, request.logprobs)
         if self._model is not None:
             body["model"] = self._model
         if request.mode == "chat":
@@ -188,7 +211,8 @@ class UrlEngine:
         except (ValueError, LookupError, TypeError, RecursionError):
             shown = data[:SHOWN].decode("utf-8", errors="replace")
             raise EngineError(without_key(f"server: POST {path}: no answer in {shown!r}")) from None
-        return _result(request, _text(text), choice, answer.get("usage"), time.monotonic() - started, None)
+        told = parsed_logprobs(choice.get("logprobs")) if request.logprobs is not None else []
+        return _result(request, _text(text), choice, answer.get("usage"), (time.monotonic() - started, None), told)
 
     def _streamed(self, request: GenerationRequest, on_token: TokenSink) -> GenerationResult:
         path, body = self._body(request)
@@ -196,6 +220,7 @@ class UrlEngine:
         first: float | None = None
         choice: dict[str, Any] = {}
         text, usage, ids = "", None, None
+        told: list[TokenChoice] = []
         with self._posted(path, body | {"stream": True}) as response:
             for chunk in _chunks(response, path):
                 usage = chunk.get("usage") or usage
@@ -207,15 +232,17 @@ class UrlEngine:
                         else (part.get("text"))
                     )
                     piece, new_ids = _text(said), _ids(part, "token_ids")
+                    likely = parsed_logprobs(part.pop("logprobs", None)) if request.logprobs is not None else None
+                    told += likely or []
                     choice |= {name: value for name, value in part.items() if value is not None}
                     if new_ids is not None:
                         ids = (ids or []) + new_ids
                     if piece or new_ids:
                         first = first if first is not None else time.monotonic() - started
                         text += piece
-                        on_token(piece, new_ids or [])
+                        on_token(piece, new_ids or [], *([] if likely is None else [likely]))
         choice["token_ids"] = ids
-        return _result(request, text, choice, usage, time.monotonic() - started, first)
+        return _result(request, text, choice, usage, (time.monotonic() - started, first), told)
 
     @contextmanager
     def _posted(self, path: str, body: dict[str, Any]) -> Iterator[httpx.Response]:
@@ -236,8 +263,8 @@ def _result(
     text: str,
     choice: dict[str, Any],
     usage: Any,
-    seconds: float,
-    first: float | None,
+    seconds: tuple[float, float | None],
+    told: list[TokenChoice],
 ) -> GenerationResult:
     counts = [usage.get(name) if isinstance(usage, dict) else None for name in ("prompt_tokens", "completion_tokens")]
     prompt_tokens, new_tokens = (count if type(count) is int else None for count in counts)
@@ -248,11 +275,16 @@ def _result(
         prompt_ids=_ids(choice, "prompt_token_ids"),
         new_ids=_ids(choice, "token_ids"),
         finish_reason=reason if isinstance(reason, str) and reason else "none",
-        seconds=seconds,
-        first_token_seconds=first,
+        seconds=seconds[0],
+        first_token_seconds=seconds[1],
         prompt_tokens=prompt_tokens,
         new_tokens=new_tokens,
+        logprobs=told if request.logprobs is not None else None,
     )
+
+
+def _logprob_fields(mode: str, count: int) -> dict[str, Any]:
+    return {"logprobs": True, "top_logprobs": count} if mode == "chat" else {"logprobs": count}
 
 
 def _parts(chunk: dict[str, Any]) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ OUTSIDE = ("url", "apr")  # somebody else's programs, which compute logits and d
 
 @dataclass(frozen=True, slots=True)
 class NextLogits:
-    """Logits of the token after each prompt, float32 (vocabulary,), and which engine computed them."""
+    """Logits of the token after each prompt, float32 (vocabulary,) or rows of them, and which engine computed them."""
 
     rows: list[Any]
     computed_by: str
@@ -32,27 +32,33 @@ def next_logits(engine: LoadedEngine, state: RunState, prompts: Sequence[Sequenc
 
     EngineUnavailable for every other engine without logits; errors of both engines.
     """
+    known = logits_after(engine, state, [(list(ids), len(ids) - 1) for ids in prompts])
+    return NextLogits([rows[0] for rows in known.rows], known.computed_by)
+
+
+def logits_after(engine: LoadedEngine, state: RunState, sequences: Sequence[tuple[list[int], int]]) -> NextLogits:
+    """Of each (ids, first position) float32 (ids from there on, vocabulary), teacher-forced. As `next_logits`."""
 
     def compute() -> NextLogits:
         from pytest_aprqa.engines.errors import EngineUnavailable
 
         try:
-            return NextLogits([engine.logits(ids)[-1] for ids in prompts], engine.description.name)
+            return NextLogits([engine.logits(ids)[first:] for ids, first in sequences], engine.description.name)
         except EngineUnavailable:
             if engine.description.name not in OUTSIDE:
                 raise
-            return NextLogits(_of_torch(engine, state, prompts), LOGITS_FROM)
+            return NextLogits(_of_torch(engine, state, sequences), LOGITS_FROM)
 
-    return ask_once(engine, f"next-logits-{prompts}", compute)
+    return ask_once(engine, f"next-logits-{sequences}", compute)
 
 
-def _of_torch(engine: LoadedEngine, state: RunState, prompts: Sequence[Sequence[int]]) -> list[Any]:
+def _of_torch(engine: LoadedEngine, state: RunState, sequences: Sequence[tuple[list[int], int]]) -> list[Any]:
     from pytest_aprqa.engine_pool import LOAD_TIMEOUT_FACTOR
     from pytest_aprqa.engines.host import EngineHost
 
     with EngineHost(LOGITS_FROM, threads=state.pool.threads) as host:
         host.load(engine.model.artifact(engine.format), timeout_s=engine.timeout_s * LOAD_TIMEOUT_FACTOR)
-        return [host.logits(list(ids), timeout_s=engine.timeout_s)[-1].copy() for ids in prompts]
+        return [host.logits(ids, timeout_s=engine.timeout_s, first=first).copy() for ids, first in sequences]
 
 
 class Outcomes:

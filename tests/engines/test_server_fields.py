@@ -60,8 +60,6 @@ def message_of(response: httpx.Response, status: int) -> str:
         ("n", True),
         ("best_of", 3),
         ("echo", True),
-        ("logprobs", 3),
-        ("logprobs", 0),
         ("top_k", 1),
         ("suffix", "x"),
         ("tools", [{}]),

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from pytest_aprqa.engines.errors import EngineUnavailable
 from pytest_aprqa.engines.protocol import GenerationRequest
 from pytest_aprqa.engines.url_engine import NEUTRAL, UrlEngine
 from pytest_aprqa.models.artifact import Artifact
+from tests.http_stand_in import StandIn, serving
 
 ARTIFACT = Artifact("gguf", Path("somewhere"), "published", "0" * 64)
 GOOD = {"choices": [{"text": "four", "finish_reason": "stop"}], "usage": {"prompt_tokens": 3, "completion_tokens": 1}}
@@ -41,14 +40,14 @@ STREAMS: dict[str, bytes] = {
 }
 
 
-class Server(BaseHTTPRequestHandler):
+class Server(StandIn):
     strict = frozenset()  # fields that it refuses
 
     def do_GET(self) -> None:
         self.answer(200, b'{"data": [{"id": "m"}], "status": "ok", "version": "7", "compute_mode": "cpu"}')
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        body = json.loads(self.body())
         if self.path == "/extras/tokenize":
             self.answer(200, b'{"tokens": [4, 5]}')
         elif self.path != "/v1/completions":
@@ -59,29 +58,17 @@ class Server(BaseHTTPRequestHandler):
             self.answer(200, STREAMS.get(body["prompt"], GOOD_STREAM))
         else:
             status, data = BAD.get(body["prompt"], (200, json.dumps(GOOD).encode()))
-            self.answer(status, data)
-
-    def answer(self, status: int, data: bytes) -> None:
-        self.send_response(status)
-        self.send_header("content-length", str(len(data)))
-        self.send_header("location", "/elsewhere")
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *arguments: object) -> None:
-        pass
+            self.answer(status, data, location="/elsewhere")
 
 
 @pytest.fixture
 def engine(request: pytest.FixtureRequest) -> Iterator[UrlEngine]:
     handler = type("Handler", (Server,), {"strict": getattr(request, "param", frozenset())})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    engine = UrlEngine(f"http://127.0.0.1:{server.server_address[1]}")
-    engine.load(ARTIFACT, _nothing)
-    yield engine
-    engine.close()
-    server.shutdown()
+    with serving(handler) as server:
+        engine = UrlEngine(server.url)
+        engine.load(ARTIFACT, _nothing)
+        yield engine
+        engine.close()
 
 
 def _nothing(*event: object) -> None:
@@ -99,7 +86,7 @@ def test_good_answer_and_what_the_server_tells_of_itself(engine: UrlEngine) -> N
     assert (result.new_ids, result.new_length) == (None, 1)
     description = engine.describe()
     assert (description.version, description.backend, description.details["model"]) == ("7", "cpu", "m")
-    assert description.details["logprobs"] is False
+    assert description.details["logprobs"] == []
     assert engine.encode("text") == [4, 5]
     assert engine.serve() == description.details["url"]
 

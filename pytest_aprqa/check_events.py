@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pytest
 
+TELLER_NAME = "aprqa-check-events"  # of the plugin, where somebody listens
 EVENTS_VARIABLE = "APRQA_CHECK_EVENTS"  # number of the file descriptor to write to
 _POLL_SECONDS = 0.3
 
@@ -21,7 +22,7 @@ def pytest_configure(config: pytest.Config) -> None:
         from pytest_aprqa.models.artifact import identify_by_state
 
         identify_by_state()
-        config.pluginmanager.register(_Teller(config, int(number)), "aprqa-check-events")
+        config.pluginmanager.register(_Teller(config, int(number)), TELLER_NAME)
 
 
 class _Teller:

@@ -55,8 +55,8 @@ class Recorder:
         try:
             if given:
                 self.folder = self.config.invocation_params.dir / Path(given).expanduser()
+                self._before = FolderBefore(None, given=self.folder)
                 self.folder.mkdir(parents=True, exist_ok=True)
-                self._before = FolderBefore(None)
             elif resumed is not None:
                 self.folder = resumed
                 self._before = FolderBefore(None)
@@ -211,10 +211,11 @@ class Recorder:
         return ", ".join(sorted(names))
 
     def _report(self) -> None:
+        from pytest_aprqa.check_events import TELLER_NAME
         from pytest_aprqa.reporting.report_files import write_reports
 
         assert self.folder is not None
-        if self.config.pluginmanager.has_plugin("aprqa-check-events"):
+        if self.config.pluginmanager.has_plugin(TELLER_NAME):
             return  # `aprqa check` reads the evidence only
         try:
             write_reports(self.folder, self.evidence, self.score)

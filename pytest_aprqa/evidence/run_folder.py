@@ -51,12 +51,16 @@ def point_latest(base: Path, folder: Path) -> None:
 
     Without a word where the file system has no links: the link is a convenience, the run is not lost with it.
     """
+    _link(base, folder.name)
+
+
+def _link(base: Path, target: str) -> None:
     link = base / LATEST
     if link.exists() and not link.is_symlink():
         return
     temporary = base / f".{LATEST}-{uuid.uuid4().hex}"
     try:
-        temporary.symlink_to(folder.name)
+        temporary.symlink_to(target)
         temporary.replace(link)
     except OSError:
         temporary.unlink(missing_ok=True)
@@ -66,27 +70,40 @@ def point_latest(base: Path, folder: Path) -> None:
 class FolderBefore:
     """What stood where a run writes, before it opened its folder: a run that never began leaves all as it was.
 
-    `base` is the folder of the link `latest`, None where the run's folder was given.
+    `base` is the folder of the link `latest`, None where the run's folder was `given`.
     """
 
     base: Path | None
+    given: Path | None = None
     aside: tuple[Path, Path] | None = None  # log of an earlier run: its name before, its name now
     latest: str | None = field(init=False, default=None)
+    missing: list[Path] = field(init=False, default_factory=list)  # folders that were not there, the innermost first
 
     def __post_init__(self) -> None:
         if self.base is not None and (link := self.base / LATEST).is_symlink():
             self.latest = str(link.readlink())
+        if (place := self.base or self.given) is not None:
+            self.missing = [folder for folder in (place, *place.parents) if not folder.exists()]
 
     def restore(self, folder: Path) -> None:
-        """Remove the empty log and the folder if nothing else is in it, give `latest` and the earlier log back."""
+        """Remove the empty log and every folder that the run made and nothing is in; give the earlier log back.
+
+        `latest` is given back where it still points to FOLDER: what a run that began later made of it stays.
+        """
         log = folder / LOG
         with contextlib.suppress(OSError):
             if log.is_file() and not log.is_symlink() and not log.stat().st_size:
                 log.unlink()
             if self.aside is not None and not self.aside[0].exists():
                 self.aside[1].rename(self.aside[0])
+        with contextlib.suppress(OSError):
             if self.base is not None:
                 folder.rmdir()
-                (self.base / LATEST).unlink()
-                if self.latest is not None:
-                    point_latest(self.base, self.base / self.latest)
+                link = self.base / LATEST
+                if link.is_symlink() and str(link.readlink()) == folder.name:
+                    link.unlink()
+                    if self.latest is not None:
+                        _link(self.base, self.latest)
+        with contextlib.suppress(OSError):
+            for made in self.missing:
+                made.rmdir()

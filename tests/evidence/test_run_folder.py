@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pytest_aprqa.evidence.errors import EvidenceError
-from pytest_aprqa.evidence.run_folder import create_run_folder, point_latest
+from pytest_aprqa.evidence.run_folder import FolderBefore, create_run_folder, point_latest
 
 
 def test_the_folder_is_named_by_utc_time_and_run_and_latest_points_to_it(tmp_path):
@@ -81,3 +81,60 @@ def test_the_thousand_and_first_run_of_one_second_is_refused(tmp_path, monkeypat
     monkeypatch.setattr("pytest_aprqa.evidence.run_folder.RUNS_IN_A_SECOND", 0)
     with pytest.raises(EvidenceError, match="runs of one second"):
         create_run_folder(tmp_path, "run")
+
+
+def tree(folder):
+    return {str(p.relative_to(folder)): p.is_symlink() and str(p.readlink()) for p in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("latest", [None, "an-earlier-run", "../elsewhere/run"])
+def test_a_run_that_never_began_leaves_all_as_it_was(tmp_path, latest):
+    base = tmp_path / "deep" / "evidence"
+    if latest is not None:
+        base.mkdir(parents=True)
+        (base / "latest").symlink_to(latest)
+    before_tree = tree(tmp_path)
+    before = FolderBefore(base)
+    folder = create_run_folder(base, "run")
+    (folder / "evidence.jsonl").touch()
+    before.restore(folder)
+    assert tree(tmp_path) == before_tree
+
+
+def test_the_folders_of_a_given_place_are_removed_only_where_the_run_made_them(tmp_path):
+    given = tmp_path / "out" / "of" / "run"
+    for made in (False, True):
+        before = FolderBefore(None, given=given)
+        given.mkdir(parents=True, exist_ok=True)
+        (given / "evidence.jsonl").touch()
+        before.restore(given)
+        assert given.exists() is made
+        (tmp_path / "out" / "mine").mkdir(parents=True, exist_ok=True)
+        given.mkdir(parents=True, exist_ok=True)
+    assert (tmp_path / "out" / "mine").is_dir()
+
+
+def test_what_a_later_run_made_of_the_link_stays(tmp_path):
+    create_run_folder(tmp_path, "earlier")
+    before = FolderBefore(tmp_path)
+    folder = create_run_folder(tmp_path, "never-began")
+    later = create_run_folder(tmp_path, "later")
+    before.restore(folder)
+    assert not folder.exists()
+    assert (tmp_path / "latest").resolve() == later.resolve()
+
+
+def test_a_folder_with_evidence_in_it_stays_the_latest(tmp_path):
+    before = FolderBefore(tmp_path / "evidence")
+    folder = create_run_folder(tmp_path / "evidence", "run")
+    (folder / "evidence.jsonl").write_text("{}\n")
+    before.restore(folder)
+    assert (folder / "evidence.jsonl").read_text() == "{}\n"
+    assert (tmp_path / "evidence" / "latest").resolve() == folder.resolve()
+
+
+def test_a_real_folder_named_latest_is_not_taken_back(tmp_path):
+    (tmp_path / "latest").mkdir()
+    before = FolderBefore(tmp_path)
+    before.restore(create_run_folder(tmp_path, "run"))
+    assert (tmp_path / "latest").is_dir()

@@ -76,7 +76,8 @@ def read(paths: list[Path]) -> None:
 def check(file: Path, model: Path, depth: str) -> dict[str, Any]:
     """Run the command; stop the benchmark unless nothing is refuted and the depth was reached."""
     arguments = [sys.executable, "-c", CHECK, "check", str(file), "--against", str(model), "--depth", depth]
-    environment = os.environ | {"PYTHONPATH": str(measuring.REPOSITORY)}
+    paths = (str(measuring.REPOSITORY), os.environ.get("PYTHONPATH", ""))
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in paths if path)}
     told = json.loads(subprocess.run(arguments, env=environment, stdout=subprocess.PIPE, check=True).stdout)
     if told["exit"] != 0:
         sys.exit(f"{file}: exit {told['exit']}: {told['said']}")

@@ -66,6 +66,10 @@ class ModelUnderTest:
             environ=os.environ,
         )
 
+    def tell(self, text: str) -> None:
+        """Say what takes long now, and how far it is."""
+        self._on_progress(text)
+
     def source(self) -> Artifact:
         """The ground truth: SafeTensors of `--against`, else of the model. Raises FormatNotAvailable, ModelError."""
         if self.settings.against is None:

@@ -5,12 +5,15 @@ Built from the file's own names; it renames, un-permutes, and never guesses: two
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_aprqa.formats import codecs
+from pytest_aprqa.formats.blocks import BLOCKS
 from pytest_aprqa.formats.errors import FormatError
 from pytest_aprqa.formats.joined_tensors import joined_names, joined_shape, joined_values
 from pytest_aprqa.formats.names import expert_names, hf_name
@@ -67,6 +70,10 @@ class CanonicalTensors:
         whole = len(entry.shape) == 3 and 1 <= entry.shape[0] <= LARGEST_EXPERTS and not entry.nbytes % entry.shape[0]
         return expert_names(own, self._table, entry.shape[0]) if whole else []
 
+    def also_named(self, name: str, tensor: str) -> None:
+        """Let NAME be one more name of the plain tensor TENSOR. FormatError: there is none."""
+        self._sources[name] = self.source_name(tensor)
+
     def names(self) -> list[str]:
         """Hugging Face names in file order."""
         return list(self._sources)
@@ -102,6 +109,9 @@ class CanonicalTensors:
 
     def read(self, name: str) -> NDArray[np.float32]:
         """Tensor NAME as float32 of its shape, rows in Hugging Face order. FormatError: unknown or undecodable."""
+        if name in self._experts and (raw := self._part(name)) is not None:
+            entry = self.entry(name)
+            return codecs.decode(entry.dtype, raw, entry.shape)
         values = [self.file.read(own) for own in self.source_names(name)]
         if name in self._experts:
             expert: NDArray[np.float32] = values[0][self._experts[name]]
@@ -121,16 +131,37 @@ class CanonicalTensors:
         """Tensor NAME as flat float32 pieces in row-major order; only tensors in another order are decoded whole."""
         if self._as_stored(name):
             return self.file.chunks(self.source_name(name), elements)
+        if name in self._experts and (raw := self._part(name)) is not None:
+            return self._pieces_of_part(name, raw, elements)
         flat = self.read(name).reshape(-1)
         return (flat[start : start + elements] for start in range(0, flat.size, elements))
 
     def stored(self, name: str) -> NDArray[np.uint8] | None:
         """Stored bytes of tensor NAME, a view of the file; None where its values stand in another order there."""
-        return self.file.raw(self.source_name(name)) if self._as_stored(name) else None
+        return self.file.raw(self.source_name(name)) if self._as_stored(name) else self._part(name)
 
     def count_read(self, name: str, size: int) -> None:
         """Tell that SIZE bytes of `stored` were looked at: resident pages of the file stay bounded."""
         self.file.count_read(self.source_name(name), size)
+
+    def _part(self, name: str) -> NDArray[np.uint8] | None:
+        """Stored bytes of an expert, where they are whole blocks. FormatError: the stack cannot be decoded."""
+        if name not in self._experts:
+            return None
+        own = self.source_name(name)
+        self.file.chunks(own, 1)  # raises what reading would raise
+        entry = self.file.entries[own]
+        width = BLOCKS.get(entry.dtype, (0, 0))[0]
+        if not width or entry.shape[-1] % width:
+            return None
+        size = entry.nbytes // entry.shape[0]
+        return self.file.raw(own)[size * self._experts[name] : size * (self._experts[name] + 1)]
+
+    def _pieces_of_part(self, name: str, raw: NDArray[np.uint8], elements: int) -> Iterator[NDArray[np.float32]]:
+        entry = self.entry(name)
+        for piece in codecs.decode_pieces(entry.dtype, raw, entry.shape, elements):
+            yield piece
+            self.count_read(name, raw.size * piece.size // math.prod(entry.shape))
 
     def _as_stored(self, name: str) -> bool:
         return name not in self._experts and name not in self._joined and self._order_of(name) is None

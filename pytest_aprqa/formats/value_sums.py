@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache, reduce
 from importlib import import_module
 from types import ModuleType
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,9 +101,11 @@ def sums_of(dtype: str, raw: Bytes, shape: Sequence[int], threads: int | None = 
         return reduce(ValueSums.merged, sums, ValueSums())
 
 
-def sums_of_values(values: Floats) -> ValueSums:
-    """Sums over a float32 array of any shape."""
+def sums_of_values(values: Floats, square: float | None = None) -> ValueSums:
+    """Sums over a float32 array of any shape. SQUARE: the sum of its squares, where it is known and finite."""
     flat = np.ascontiguousarray(values).reshape(-1)
+    if flat.size <= PIECE:
+        return _sums_of_piece(flat, square)
     pieces = (flat[start : start + PIECE] for start in range(0, flat.size, PIECE))
     return reduce(ValueSums.merged, map(_sums_of_piece, pieces), ValueSums())
 
@@ -159,7 +161,7 @@ def _pieces(dtype: str, raw: Bytes, shape: tuple[int, ...], plain: int) -> Itera
         yield decoder(blocks[start : start + step]).reshape(-1)
 
 
-def _sums_of_piece(values: Floats) -> ValueSums:
+def _sums_of_piece(values: Floats, square: float | None = None) -> ValueSums:
     """One pass for each figure, all of them in the cache; values that are not finite are taken out first."""
     count = values.size
     if not count:
@@ -168,46 +170,46 @@ def _sums_of_piece(values: Floats) -> ValueSums:
     nans = infinities = 0
     if not (math.isfinite(least) and math.isfinite(most)):
         nans, infinities = int(np.isnan(values).sum()), int(np.isinf(values).sum())
-        values = values[np.isfinite(values)]
+        values, square = values[np.isfinite(values)], None
         least, most = (float(values.min()), float(values.max())) if values.size else (math.inf, -math.inf)
     zeros = int(np.count_nonzero(values == 0)) if least <= 0 <= most else 0
-    mean, squares = _moments(values)
+    mean, squares = _moments(values, square)
     return ValueSums(count, nans, infinities, zeros, least, most, mean, squares)
 
 
 def _from_float32(values: Floats, compiled: ModuleType) -> ValueSums:
-    total, square, zeros, most, least = compiled.float32_figures(values)
-    return _from_figures(values, total, square, zeros, most, least - 2.0**31, 0) or _sums_of_piece(values)
+    return from_patterns(values.size, *compiled.float32_figures(values)) or _sums_of_piece(values)
 
 
 def _from_bfloat16(patterns: NDArray[np.uint16], compiled: ModuleType) -> ValueSums:
     total, square, zeros, most, least = compiled.bfloat16_figures(patterns)
-    sums = _from_figures(patterns, total, square, zeros, most, least - 2.0**15, 16)
+    sums = from_patterns(patterns.size, total, square, zeros, most, least, 16)
     return sums or _sums_of_piece(codecs.from_bfloat16(patterns))
 
 
-def _from_figures(
-    values: NDArray[Any], total: float, square: float, zeros: float, most: float, least: float, shift: int
+def from_patterns(
+    count: int, total: float, square: float, zeros: float, most: float, least: float, bits: int = 32
 ) -> ValueSums | None:
-    """MOST and LEAST: largest pattern without and with the sign bit, which is taken off; SHIFT: to 32 bits.
+    """Sums of COUNT values from TOTAL, SQUARE (sum of squares), ZEROS and the largest pattern of BITS bits.
 
-    None where the figures are not enough: one sign only, values not finite, a mean that hides the spread.
+    MOST: as a signed, LEAST: as an unsigned number. None where these are not enough: one sign only, values not finite,
+    a mean that hides the spread.
     """
-    count = values.size
+    least -= 2.0 ** (bits - 1)
     mean = total / count
     squares = square - total * mean
     if most < 0 or least < 0 or not math.isfinite(squares) or squares <= _SPREAD * square:
         return None
-    patterns = np.array([int(least) << shift | 1 << 31, int(most) << shift], np.uint32)
+    patterns = np.array([int(least) << 32 - bits | 1 << 31, int(most) << 32 - bits], np.uint32)
     low, high = (float(value) for value in patterns.view(np.float32))
     return ValueSums(count, 0, 0, int(zeros), low, high, mean, squares)
 
 
-def _moments(values: Floats) -> tuple[float, float]:
-    """Mean and sum of squared deviations."""
+def _moments(values: Floats, known: float | None) -> tuple[float, float]:
+    """Mean and sum of squared deviations. KNOWN: the sum of squares, where another has it."""
     if not values.size:
         return 0.0, 0.0
-    total, square = _totals(values)
+    total, square = _totals(values, known)
     mean = total / values.size
     squares = square - total * mean
     if math.isfinite(squares) and squares > _SPREAD * square:
@@ -215,12 +217,14 @@ def _moments(values: Floats) -> tuple[float, float]:
     return _exact_moments(values)
 
 
-def _totals(values: Floats) -> tuple[float, float]:
+def _totals(values: Floats, known: float | None) -> tuple[float, float]:
     """Sum and sum of squares: float32 within rows of 4096 values, float64 between rows."""
     whole = values.size // _ROW * _ROW
     rows, rest = values[:whole].reshape(-1, _ROW), values[whole:].astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
         total = float(_row_products(rows, _ONES).sum(dtype=np.float64)) + float(rest.sum())
+        if known is not None:
+            return total, known
         square = float(_row_products(rows, rows).sum(dtype=np.float64)) + float((rest * rest).sum())
     return total, square
 

@@ -22,11 +22,11 @@ def paired_pieces(
 
     FormatError where a tensor cannot be decoded; ValueError where the two have another number of values.
     """
-    return zip(_even(source.chunks(name, size), size), _even(target.chunks(name, size), size), strict=True)
+    return zip(even(source.chunks(name, size), size), even(target.chunks(name, size), size), strict=True)
 
 
-def _even(pieces: Iterator[NDArray[numpy.float32]], size: int) -> Iterator[NDArray[numpy.float32]]:
-    """The same values in pieces of exactly SIZE."""
+def even(pieces: Iterator[NDArray[numpy.float32]], size: int) -> Iterator[NDArray[numpy.float32]]:
+    """The same values in pieces of exactly SIZE (the last may be shorter), however the decoder cuts its own."""
     kept: list[NDArray[numpy.float32]] = []
     held = 0
     for piece in pieces:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from pytest_aprqa.formats.canonical import CanonicalTensors
     from pytest_aprqa.formats.tensor_file import TensorFile
+    from pytest_aprqa.formats.value_sums import ValueSums
+
+ENDS = ("model.embed_tokens.weight", "lm_head.weight")
 
 
 @dataclass(slots=True)
@@ -52,7 +57,15 @@ def values_of(file: TensorFile, name: str) -> ValueCounts:
 
 def count_values(file: TensorFile, name: str) -> ValueCounts:
     """Count NaN, infinities and non-zero values of a tensor; sum of squares (float64) and range of the finite ones."""
-    sums = file.sums(name)
+    return _counts_of(file.sums(name))
+
+
+def remember_values(file: TensorFile, name: str, sums: ValueSums) -> None:
+    """Answer `values_of` from sums that another pass over all values of the tensor has found."""
+    _COUNTED.setdefault(file, {}).setdefault(name, _counts_of(sums))
+
+
+def _counts_of(sums: ValueSums) -> ValueCounts:
     return ValueCounts(
         total=sums.count,
         nan=sums.nans,
@@ -64,14 +77,38 @@ def count_values(file: TensorFile, name: str) -> ValueCounts:
     )
 
 
-def row_norms(tensors: CanonicalTensors, name: str, shares: tuple[float, ...], floor: float) -> RowNorms:
-    """L2 norm of the rows of a matrix; `shares` of the row count name the rows whose norms are wanted."""
+_NORMS: WeakKeyDictionary[TensorFile, dict[str, NDArray[Any]]] = WeakKeyDictionary()
+
+
+def norms_of(tensors: CanonicalTensors, name: str) -> NDArray[Any]:
+    """L2 norms [rows] of matrix NAME; of ENDS, a second question about the same open file is not read again."""
+    known = _NORMS.setdefault(tensors.file, {})
+    if name not in ENDS:
+        return _norms(tensors, name)
+    if name not in known:
+        known[name] = _norms(tensors, name)
+    return known[name]
+
+
+def remember_norms(file: TensorFile, name: str, squares: NDArray[Any]) -> None:
+    """Answer `norms_of` for one of ENDS from the sums of SQUARES [rows] that another pass has found."""
+    if name in ENDS:
+        _NORMS.setdefault(file, {})[name] = squares**0.5
+
+
+def row_norms(norms: NDArray[Any], shares: tuple[float, ...], floor: float) -> RowNorms:
+    """What NORMS [rows] tell; SHARES of the row count name the rows whose norms are wanted."""
+    rows = len(norms)
+    wanted = {min(rows - 1, int(rows * share)) for share in shares}
+    return RowNorms(rows, int((~(norms > floor)).sum()), {row: float(norms[row]) for row in sorted(wanted)})
+
+
+def _norms(tensors: CanonicalTensors, name: str) -> NDArray[Any]:
     import numpy
 
     rows, columns = tensors.entry(name).shape
-    wanted = {min(rows - 1, int(rows * share)) for share in shares}
     norms = numpy.zeros(rows, numpy.float64)
-    step = max(1, (1 << 20) // max(columns, 1)) * columns
+    step = max(1, (1 << 16) // max(columns, 1)) * columns
     flat = 0
     for chunk in tensors.chunks(name, step):
         # A piece may end inside a row: sums are added where its values belong.
@@ -80,5 +117,4 @@ def row_norms(tensors: CanonicalTensors, name: str, shares: tuple[float, ...], f
         starts = numpy.maximum(numpy.arange(first, last + 1) * columns - flat, 0)
         norms[first : last + 1] += numpy.add.reduceat(squares, starts)
         flat += chunk.size
-    norms = numpy.sqrt(norms)
-    return RowNorms(rows, int((~(norms > floor)).sum()), {row: float(norms[row]) for row in sorted(wanted)})
+    return numpy.sqrt(norms)

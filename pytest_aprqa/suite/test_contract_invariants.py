@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +10,7 @@ from pytest_aprqa.suite.findings import listed
 
 if TYPE_CHECKING:
     from pytest_aprqa.fixtures import Observe
+    from pytest_aprqa.model_under_test import ModelUnderTest
     from pytest_aprqa.models.artifact import OpenArtifact
     from pytest_aprqa.playbooks.playbook import Playbook
 
@@ -25,10 +25,13 @@ def test_tensor_names_are_in_bijection(
     declared_artifact: OpenArtifact, reference: OpenArtifact, observe: Observe
 ) -> None:
     """Every source tensor is in the artifact and nothing else is; a head may be added only if it is tied."""
+    from pytest_aprqa.suite.tied_head import is_stored_copy
+
     artifact = declared_artifact
     source, target = set(reference.tensors.names()), set(artifact.tensors.names())
     missing = sorted(source - target)
-    extra = sorted(target - source - ({HEAD} if artifact.config.tied_embeddings else set()))
+    tied = artifact.config.tied_embeddings or is_stored_copy(reference, artifact)
+    extra = sorted(target - source - ({HEAD} if tied else set()))
     if HEAD in missing and artifact.config.tied_embeddings and reference.config.tied_embeddings:
         missing.remove(HEAD)
     observe("source_tensors", len(source), limit=">= 1")
@@ -52,10 +55,12 @@ def test_no_silent_type_fallback(
 ) -> None:
     """Tensors have the type that the file declares and the playbook names; vectors may be widened to F32."""
     from pytest_aprqa.suite.stored_types import type_problems
+    from pytest_aprqa.suite.tied_head import with_head
 
     artifact = declared_artifact
     allowed = {q.upper() for q in playbook.model.quantizations}
-    source = {name: reference.tensors.entry(name) for name in reference.tensors.names()}
+    tensors = with_head(reference, artifact).tensors
+    source = {name: tensors.entry(name) for name in tensors.names()}
     label, problems = type_problems(artifact, source, allowed)
     histogram: dict[str, int] = {}
     common = [n for n in artifact.tensors.names() if n in source]
@@ -77,20 +82,19 @@ def test_no_silent_type_fallback(
 @pytest.mark.invariant("I-4")
 @pytest.mark.gate("F-CONTRACT-I4-001", severity="P0")
 @pytest.mark.depth("weights")
-def test_values_are_preserved(declared_artifact: OpenArtifact, reference: OpenArtifact, observe: Observe) -> None:
+def test_values_are_preserved(
+    declared_artifact: OpenArtifact, reference: OpenArtifact, model: ModelUnderTest, observe: Observe
+) -> None:
     """Per tensor and row, the error against the source is within the limit of the stored type; no head is scaled."""
-    from concurrent.futures import ThreadPoolExecutor
-
+    from pytest_aprqa.suite.judged_weights import judged_weights
     from pytest_aprqa.suite.untried import skip_untried
 
     artifact = declared_artifact
     untried: dict[str, str] = {}
     worst, problems, compared = ("", 0.0, 0.0), [], 0
-    present = set(artifact.tensors.names())
-    names = [name for name in reference.tensors.names() if name in present]
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:  # numpy computes beside other threads
-        judged = list(pool.map(lambda name: _judged_values(reference, artifact, name), names))
-    for name, found in zip(names, judged, strict=True):
+    for name, found in judged_weights(reference, artifact, model.tell).items():
+        if isinstance(found, Exception):
+            raise found
         if isinstance(found, str):
             untried[name] = found
             continue
@@ -109,71 +113,6 @@ def test_values_are_preserved(declared_artifact: OpenArtifact, reference: OpenAr
     assert not problems, f"I-4 Statistical Preservation: {len(problems)} tensors differ: {listed(problems)}"
     if untried:
         skip_untried(untried)
-
-
-def _judged_values(
-    reference: OpenArtifact, artifact: OpenArtifact, name: str
-) -> tuple[float, float, tuple[str, str, str, str] | None] | str:
-    """(limit, NMSE, problem) of one tensor, or why it cannot be tried."""
-    from pytest_aprqa.formats.errors import UndecodableType
-    from pytest_aprqa.numerics.limits import LimitError
-    from pytest_aprqa.suite.untried import why_untried
-    from pytest_aprqa.suite.value_limits import value_limit
-
-    try:
-        limit = value_limit(reference, artifact, name, reference.config.architecture)
-        return limit, *_value_problem(reference, artifact, name, limit)
-    except (UndecodableType, LimitError) as error:
-        return why_untried(error) or ""
-
-
-def _value_problem(
-    reference: OpenArtifact, artifact: OpenArtifact, name: str, limit: float
-) -> tuple[float, tuple[str, str, str, str] | None]:
-    """(NMSE, None or where, found, limit, cause) of one tensor: first the bytes, then rows, then what explains it."""
-    from pytest_aprqa.numerics.causes import cause_of
-    from pytest_aprqa.numerics.paired_pieces import same_bytes
-    from pytest_aprqa.numerics.tensor_error import compare_tensors
-    from pytest_aprqa.suite.row_errors import matrix_error
-
-    source, target = reference.tensors, artifact.tensors
-    if same_bytes(source, target, name):
-        return 0.0, None
-    shape = source.entry(name).shape
-    if len(shape) == 2 and 0 not in shape and shape == target.entry(name).shape:
-        rows = matrix_error(source, target, name, limit, target.entry(name).dtype)
-        if rows.nmse <= limit and not rows.damaged:
-            return rows.nmse, _head_problem(reference, artifact, name)
-        if rows.nmse <= limit:
-            first = rows.damaged[0]
-            part = f"part of the values changed: {len(rows.damaged)} rows; {first.cause}"
-            where = f"{name}: row {first.row}"
-            return rows.nmse, (where, f"NMSE {first.nmse:.3g}", f"NMSE {first.limit:.3g} a row", part)
-    error = compare_tensors(source, target, name)
-    if error.cause is not None:
-        return error.nmse, (name, error.cause, "the source's shape", "another shape than the source's")
-    if error.nmse <= limit:
-        return error.nmse, None
-    cause = cause_of(source, target, error)
-    # A change of some rows may be the scale of one head, which says more.
-    head = _head_problem(reference, artifact, name) if cause.startswith("part of the values changed") else None
-    return error.nmse, head or (name, f"NMSE {error.nmse:.3g}", f"NMSE {limit:.3g}", cause)
-
-
-def _head_problem(reference: OpenArtifact, artifact: OpenArtifact, name: str) -> tuple[str, str, str, str] | None:
-    """Where, found, limit, cause of the head of a projection whose scale is most unlike the others'; None: none is."""
-    from pytest_aprqa.numerics.head_slopes import is_judged, scaled_heads
-
-    if not is_judged(name, artifact.tensors.entry(name).dtype):
-        return None
-    heads = scaled_heads(reference.tensors, artifact.tensors, name, reference.config.head_dim)
-    if not heads:
-        return None
-    worst = heads[0]
-    found, limit = f"slope {worst.slope:.4g}", f"{worst.expected:.4g} +- {worst.limit:.2g}"
-    several = f"{len(heads)} heads are" if len(heads) > 1 else "one head is"
-    cause = f"{several} scaled, head {worst.head} by about {worst.slope / worst.expected:.4g}"
-    return f"{name}: head {worst.head}", found, limit, cause
 
 
 @pytest.mark.invariant("I-5")

@@ -8,17 +8,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 import pytest
 
 from pytest_aprqa.formats.errors import UndecodableType
 from pytest_aprqa.suite.findings import listed
+from pytest_aprqa.suite.tensor_values import ENDS
 from pytest_aprqa.suite.untried import skip_untried
 
 if TYPE_CHECKING:
     from pytest_aprqa.fixtures import Observe
-    from pytest_aprqa.formats.tensor_file import TensorFile
     from pytest_aprqa.model_under_test import ModelUnderTest
     from pytest_aprqa.models.artifact import OpenArtifact
     from pytest_aprqa.suite.tensor_values import RowNorms, ValueCounts
@@ -29,7 +28,6 @@ TERNARY = ("TQ1_0", "TQ2_0")  # -1, 0 and 1 times a scale: of a clean file 86 % 
 SMALLEST_NORM = 1e-6
 SAMPLED_ROWS = (0.1, 0.5, 0.9)  # of the vocabulary
 MOST_DEAD_ROWS = 0.25
-ENDS = ("model.embed_tokens.weight", "lm_head.weight")
 
 Problem = tuple[str, str, str, str]  # where, found, limit, cause
 
@@ -161,16 +159,10 @@ def _judge_rows(
     _conclude(artifact, observe, looked, problems, "rows_read", untried)
 
 
-_NORMS: WeakKeyDictionary[TensorFile, dict[str, RowNorms]] = WeakKeyDictionary()
-
-
 def _norms(artifact: OpenArtifact, name: str) -> RowNorms:
-    from pytest_aprqa.suite.tensor_values import row_norms
+    from pytest_aprqa.suite.tensor_values import norms_of, row_norms
 
-    known = _NORMS.setdefault(artifact.file, {})
-    if name not in known:
-        known[name] = row_norms(artifact.tensors, name, SAMPLED_ROWS, SMALLEST_NORM)
-    return known[name]
+    return row_norms(norms_of(artifact.tensors, name), SAMPLED_ROWS, SMALLEST_NORM)
 
 
 def _source(artifact: OpenArtifact, model: ModelUnderTest) -> OpenArtifact | None:

@@ -12,9 +12,11 @@ if TYPE_CHECKING:
     from pytest_aprqa.engine_pool import CellAnswers, LoadedEngine
     from pytest_aprqa.engines.protocol import GenerationResult
     from pytest_aprqa.fixtures import Observe
+    from pytest_aprqa.model_under_test import ModelUnderTest
     from pytest_aprqa.models.artifact import OpenArtifact
     from pytest_aprqa.playbooks.playbook import Playbook
     from pytest_aprqa.playbooks.scenarios import Scenario
+    from pytest_aprqa.run_state import RunState
 
 
 @pytest.mark.opens_artifact
@@ -33,13 +35,17 @@ def test_file_is_sound(artifact: OpenArtifact, observe: Observe) -> None:
 @pytest.mark.gateway("G0")
 @pytest.mark.gate("G0-VALIDATE-001", severity="P0")
 @pytest.mark.depth("weights")
-def test_tensor_values_are_sound(artifact: OpenArtifact, observe: Observe) -> None:
+def test_tensor_values_are_sound(
+    artifact: OpenArtifact, model: ModelUnderTest, run_state: RunState, observe: Observe
+) -> None:
     """Every tensor is free of NaN and infinity and is not zero throughout."""
     from pytest_aprqa.formats.errors import UndecodableType
+    from pytest_aprqa.suite.judged_weights import read_beside_the_source
     from pytest_aprqa.suite.tensor_values import values_of
     from pytest_aprqa.suite.untried import skip_untried
 
     observe.advise("the weights themselves are damaged: fetch or convert the file again")
+    read_beside_the_source(model, artifact, run_state)
     problems: list[str] = []
     untried: dict[str, str] = {}
     for name, entry in artifact.file.entries.items():

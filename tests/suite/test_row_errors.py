@@ -7,7 +7,8 @@ import pytest
 
 from pytest_aprqa.formats import codecs
 from pytest_aprqa.numerics.limits import limit_for
-from pytest_aprqa.suite.row_errors import ROW_FACTOR, _in_rows, matrix_error
+from pytest_aprqa.numerics.paired_pieces import even
+from pytest_aprqa.suite.row_errors import ROW_FACTOR, matrix_error
 
 TYPES = [t for t in ("Q8_0", "Q6_K", "Q5_K", "Q5_0", "Q4_K", "Q4_0") if t in codecs.ENCODABLE]
 
@@ -17,7 +18,10 @@ class Tensors:
         self.values, self.piece = values, piece
 
     def entry(self, name):
-        return SimpleNamespace(shape=self.values.shape)
+        return SimpleNamespace(shape=self.values.shape, dtype="F32")
+
+    def stored(self, name):
+        return None
 
     def chunks(self, name, elements):
         flat = self.values.reshape(-1)
@@ -114,16 +118,9 @@ def test_a_zero_matrix_equals_only_a_zero_matrix():
     assert np.isnan(matrix_error(Tensors(x), Tensors(x * np.nan), "x", 0.1, "Q8_0").nmse)
 
 
-def stored(data, dtype="F32", shape=(2, 4), format_name="safetensors"):
-    raw = np.frombuffer(data, np.uint8)
-    entry = SimpleNamespace(dtype=dtype, shape=shape, nbytes=len(data))
-    file = SimpleNamespace(format=format_name, raw=lambda name: raw)
-    return SimpleNamespace(entry=lambda name: entry, file=file, source_name=lambda name: name)
-
-
 @pytest.mark.parametrize("size", [1, 3, 10, 99, 1000])
 def test_pieces_are_of_the_size_asked_for(size):
     values = np.arange(100, dtype=np.float32).reshape(10, 10)
-    pieces = list(_in_rows(Tensors(values, 7), "x", size))
+    pieces = list(even(Tensors(values, 7).chunks("x", size), size))
     assert np.concatenate(pieces).tolist() == values.reshape(-1).tolist()
     assert all(p.size == size for p in pieces[:-1])

@@ -9,14 +9,14 @@ import pytest
 from pytest_aprqa.formats.opening import open_tensor_file
 from pytest_aprqa.formats.safetensors_file import write_safetensors
 from pytest_aprqa.formats.value_sums import ValueSums, sums_of_values
-from pytest_aprqa.suite.tensor_values import count_values, row_norms, values_of
+from pytest_aprqa.suite.tensor_values import count_values, norms_of, row_norms, values_of
 
 
 class Chunked:
     """One tensor in memory that is given out in pieces of `size` values."""
 
     def __init__(self, values, size):
-        self.values, self.size = values, size
+        self.values, self.size, self.file = values, size, self
 
     def chunks(self, name, elements=None):
         flat = self.values.reshape(-1)
@@ -57,7 +57,7 @@ def test_large_finite_values_do_not_overflow():
 def test_row_norms_do_not_depend_on_where_a_piece_ends(size):
     values = np.random.default_rng(1).standard_normal((20, 8)).astype(np.float32)
     values[[2, 10]] = 0
-    found = row_norms(Chunked(values, size), "x", (0.1, 0.5, 0.9), 1e-6)
+    found = row_norms(norms_of(Chunked(values, size), "x"), (0.1, 0.5, 0.9), 1e-6)
     assert (found.rows, found.dead) == (20, 2)
     assert found.sampled == {
         2: 0.0,
@@ -69,7 +69,7 @@ def test_row_norms_do_not_depend_on_where_a_piece_ends(size):
 def test_a_row_just_at_and_just_above_the_floor():
     values = np.zeros((2, 4), np.float32)
     values[0, 0], values[1, 0] = 1e-6, 1.01e-6
-    assert row_norms(Chunked(values, 100), "x", (), float(np.float32(1e-6))).dead == 1
+    assert row_norms(norms_of(Chunked(values, 100), "x"), (), float(np.float32(1e-6))).dead == 1
 
 
 def test_the_second_question_about_an_open_file_is_not_read_again(tmp_path):

@@ -1,0 +1,115 @@
+"""Both files are read once: verdicts of all tensors, and figures of the artifact's values for the gates that ask."""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from pytest_aprqa.defects.catalogue import apply_defect
+from pytest_aprqa.formats.tensor_file import TensorFile
+from pytest_aprqa.lifecycle.conversion_paths import convert
+from pytest_aprqa.models.artifact import open_artifact
+from pytest_aprqa.suite import judged_weights as subject
+from pytest_aprqa.suite.judged_weights import judged_weights, read_beside_the_source
+from pytest_aprqa.suite.tensor_values import count_values, norms_of, values_of
+
+EMBEDDING = "model.embed_tokens.weight"
+
+
+@pytest.fixture(params=["random_qwen2_folder", "random_llama_folder"])
+def pair(request, tmp_path):
+    """The source and its GGUF form, open; of the Llama the rows of q and k stand in another order."""
+    folder = request.getfixturevalue(request.param)
+    with open_artifact(folder) as a, open_artifact(convert(folder, ["gguf"], tmp_path)) as b:
+        yield a, b
+
+
+def test_every_common_tensor_is_judged_once_in_the_source_s_order(pair):
+    judged = judged_weights(*pair)
+    assert list(judged) == pair[0].tensors.names()
+    assert {problem for _, _, problem in judged.values()} == {None}
+    assert max(nmse for _, nmse, _ in judged.values()) == 0
+    assert judged_weights(*pair) is judged
+    assert judged_weights(pair[1], pair[1]) is not judged
+
+
+def test_figures_of_the_values_are_those_of_a_pass_of_their_own(pair):
+    file, tensors = pair[1].file, pair[1].tensors
+    alone = {name: count_values(file, name) for name in file.entries}
+    norms = norms_of(SimpleNamespace(file=_Key(), entry=tensors.entry, chunks=tensors.chunks), EMBEDDING)
+    judged_weights(*pair)
+    for name, expected in alone.items():
+        found = values_of(file, name)
+        assert (found.total, found.nan, found.infinite, found.nonzero) == (
+            expected.total, expected.nan, expected.infinite, expected.nonzero,
+        )  # fmt: skip
+        assert (found.minimum, found.maximum) == (expected.minimum, expected.maximum)
+        assert found.squares == pytest.approx(expected.squares, rel=1e-5)
+    np.testing.assert_allclose(norms_of(tensors, EMBEDDING), norms, rtol=1e-6)
+
+
+class _Key:
+    """Something else than the file: nothing is known about it."""
+
+
+def test_matrices_are_not_read_again_for_their_figures(pair, monkeypatch):
+    judged_weights(*pair)
+    read = []
+    plain = TensorFile.sums
+    monkeypatch.setattr(TensorFile, "sums", lambda self, name: read.append(name) or plain(self, name))
+    for name in pair[1].file.entries:
+        values_of(pair[1].file, name)
+    assert read
+    assert all(len(pair[1].file.entries[name].shape) == 1 for name in read)
+
+
+def test_an_error_is_kept_for_the_check_that_compares(pair, monkeypatch):
+    def broken(*arguments):
+        raise KeyError("nobody foresaw this")
+
+    monkeypatch.setattr(subject, "_value_problem", broken)
+    assert all(isinstance(one, KeyError) and one.__traceback__ is None for one in judged_weights(*pair).values())
+
+
+def test_it_tells_how_far_it_is(pair, monkeypatch):
+    monkeypatch.setattr(subject, "_TOLD_SECONDS", 0.0)
+    told = []
+    judged_weights(*pair, told.append)
+    assert len(told) == len(pair[0].tensors.names())
+    assert any(text.startswith(f"weights of {pair[1].file.path.name}: 100%") for text in told)
+
+
+@pytest.mark.parametrize(
+    ("workers", "order", "judges"),
+    [
+        (1, [f"m.playbook.yaml::{subject.CHECK}[gguf]"], True),
+        (2, [f"m.playbook.yaml::{subject.CHECK}[gguf]"], False),
+        (1, ["m.playbook.yaml::test_tensor_values_are_sound[gguf]"], False),
+    ],
+)
+def test_the_source_is_read_too_only_where_this_process_will_compare(pair, workers, order, judges, monkeypatch):
+    judged = []
+    monkeypatch.setattr(subject, "judged_weights", lambda *arguments: judged.append(arguments))
+    model = SimpleNamespace(opened_source=lambda: pair[0], tell=print)
+    state = SimpleNamespace(workers=workers, order=dict.fromkeys(order, 0))
+    read_beside_the_source(model, pair[1], state)
+    assert bool(judged) == judges
+    judged.clear()
+    read_beside_the_source(SimpleNamespace(opened_source=lambda: pair[1], tell=print), pair[1], state)
+    assert not judged, "the source itself has nothing to be compared with"
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_defects_are_named_by_both_ways_of_computing(random_qwen2_folder, tmp_path, compiled, monkeypatch):
+    if compiled:
+        pytest.importorskip("numba")
+        monkeypatch.setattr(subject, "WORTH_COMPILING", 0)
+    clean = convert(random_qwen2_folder, ["gguf"], tmp_path)
+    broken = tmp_path / "broken.gguf"
+    apply_defect("gguf-tensor-scaled", clean, broken)
+    with open_artifact(random_qwen2_folder) as a, open_artifact(broken) as b:
+        problems = [one[2] for one in judged_weights(a, b).values() if one[2] is not None]
+    assert len(problems) == 1
+    assert problems[0][3].startswith("scaled by about 1.25")
+    assert not math.isnan(float(problems[0][1].removeprefix("NMSE ")))

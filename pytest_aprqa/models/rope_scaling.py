@@ -46,8 +46,15 @@ def scaling_from_hf(path: Path, declared: Mapping[str, Any]) -> Scaling:
 
 
 def scaling_from_gguf(path: Path, metadata: Mapping[str, Any], key: str, entries: Mapping[str, Any] = {}) -> Scaling:
-    """What the keys KEY* say; Llama 3 shows by its tensor of divisors. ModelError: unknown type, wrong value."""
-    kind = metadata.get(key + "type")
+    """What the keys KEY* say; Llama 3 shows by its tensor of divisors. ModelError: unknown type, wrong value.
+
+    llama.cpp takes a factor without a type for linear scaling, also under its old key, and 0 for no factor.
+    """
+    kind, factor = metadata.get(key + "type"), key + "factor"
+    if factor not in metadata and (older := metadata.get(key.removesuffix("scaling.") + "scale_linear")) is not None:
+        metadata = {**metadata, factor: older}
+    if kind is None and metadata.get(factor) not in (None, 0.0):
+        kind = "linear"
     if kind in (None, "none"):
         return STORED_FACTORS if FACTORS in entries else ()
     if kind not in GGUF_TYPES:
@@ -152,6 +159,8 @@ def _divisor_problem(wanted: Sequence[float], found: Sequence[float]) -> str | N
 
 def _told(scaling: Scaling) -> dict[str, Any]:
     fields = {name: value for name, value in scaling if value is not None}
+    if fields.get("rope_type") == "linear" and _same(fields.get("factor", 1.0), 1.0):
+        return {}
     return {name: value for name, value in fields.items() if not _same(value, _DEFAULTS.get(name))}
 
 

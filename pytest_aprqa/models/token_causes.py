@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from collections.abc import Iterator
 
@@ -22,6 +23,13 @@ EOS_LOST = "no EOS id is declared: engines end an answer at an id of their own"
 TEMPLATE = "the chat template is not the source's"
 TEMPLATE_LOST = "the chat template is lost"
 OTHER = "another tokenization"
+NORMALISER = "the normaliser is another one or lost"
+MODEL_SETTINGS = "settings of the vocabulary's model differ (dropout, merges, unknown token)"
+MATCHING = "added tokens are matched otherwise: the spaces around them are eaten, or they are no longer found"
+#: Parts of tokenizer.json that decide how a text is split; what else the model holds are its settings.
+_PARTS = {"normalizer": NORMALISER, "pre_tokenizer": PRE_TOKENIZER}
+_TABLES = ("vocab", "merges")
+_MATCH_FLAGS = ("lstrip", "rstrip", "single_word")
 SAMPLE = 4096  # ids that are looked at for a shift
 SHOWN = 5
 _FILLERS = ("[PAD", "[UNUSED", "<unk>", "<unused", "<pad>")
@@ -136,19 +144,51 @@ def likely_cause(
         known["merges"] = "lost" if set(source.merges) - set(target.merges) and target.merges else ""
         unnamed = source.pre_tokenizer not in PATTERNS and source.kind == target.kind == "gpt2"
         known["pre"] = "differs" if unnamed or _other_splits(source, target) else ""
+        known["part"] = _other_part(source, target) or ""
+        known["matched"] = "\0".join(matched_otherwise(source, target))
     if known["shift"] != "0":
         return OFF_BY_ONE
     if any(token and token in text for token in known["lost"].split("\0")):
         return ADDED_LOST
+    if any(token and token in text for token in known["matched"].split("\0")):
+        return MATCHING
     if max(plain_expected, default=0) >= target.vocab_size:
         return SHORT
     if known["merges"]:
         return MERGES_LOST
     if known["pre"]:
         return PRE_TOKENIZER
+    if known["part"]:
+        return known["part"]
     if len(plain_expected) == len(plain_found):
         return OTHER_TOKENS
     return OTHER
+
+
+def matched_otherwise(source: TokenizerDeclaration, target: TokenizerDeclaration) -> dict[str, tuple[str, str]]:
+    """Added token -> (the source's rule, the target's) where two tokenizer.json look for it in a text otherwise."""
+    if source.hf_json is None or target.hf_json is None or source.hf_json == target.hf_json:
+        return {}
+    mine, theirs = (_matching(one) for one in (source.hf_json, target.hf_json))
+    return {text: (rule, theirs[text]) for text, rule in mine.items() if theirs.get(text, rule) != rule}
+
+
+def _matching(document: str) -> dict[str, str]:
+    """Text of each added token -> the flags that widen or narrow what it is found in."""
+    added = json.loads(document).get("added_tokens") or []
+    return {one["content"]: ", ".join(f for f in _MATCH_FLAGS if one.get(f)) or "as written" for one in added}
+
+
+def _other_part(source: TokenizerDeclaration, target: TokenizerDeclaration) -> str | None:
+    """The first part of two tokenizer.json that differs and explains another tokenization; None of other formats."""
+    if source.hf_json is None or target.hf_json is None:
+        return None
+    mine, theirs = json.loads(source.hf_json), json.loads(target.hf_json)
+    for part, cause in _PARTS.items():
+        if mine.get(part) != theirs.get(part):
+            return cause
+    models = [{k: v for k, v in one["model"].items() if k not in _TABLES} for one in (mine, theirs)]
+    return MODEL_SETTINGS if models[0] != models[1] else None
 
 
 def _edges(declaration: TokenizerDeclaration) -> tuple[list[int], list[int]]:

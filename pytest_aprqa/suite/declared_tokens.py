@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pytest_aprqa.models.tokenizer import TokenizerDeclaration
 
 BOS_CAUSE = "another BOS id: a template or engine that writes it begins every text with the wrong token"
+END_CAUSE = "another EOS id: engines and templates that ask for one end token take the wrong one"
 SHOWN_CAUSE = "control tokens are no longer special: engines show them in answers and take them from a user's text"
 HIDDEN_CAUSE = "ordinary added tokens became special: engines drop them from answers"
 SHOWN = 5
@@ -20,7 +21,9 @@ SHOWN = 5
 
 def special_token_problems(source: OpenArtifact, target: OpenArtifact) -> list[TokenProblem]:
     """What the target declares otherwise than the source folder. ModelError: a companion that cannot be read."""
-    return [*_begin_problems(source, target), *_kind_problems(source.tokenizer, target.tokenizer)]
+    begins, ends = _begin_problems(source, target), _end_problems(source, target)
+    kinds = _kind_problems(source.tokenizer, target.tokenizer)
+    return [*begins, *ends, *kinds, *_match_problems(source.tokenizer, target.tokenizer)]
 
 
 def _begin_problems(source: OpenArtifact, target: OpenArtifact) -> Iterator[TokenProblem]:
@@ -39,6 +42,34 @@ def _begin_problems(source: OpenArtifact, target: OpenArtifact) -> Iterator[Toke
                 ", ".join(_named(source.tokenizer, one) for one in sorted(expected)),
             ]
             yield TokenProblem(where, -1, words[1], words[0], BOS_CAUSE)
+
+
+def _end_problems(source: OpenArtifact, target: OpenArtifact) -> Iterator[TokenProblem]:
+    """The one EOS id that the target's tokenizer declares is that of the source's tokenizer, or of its config.json."""
+    if source.format != "safetensors" or not target.tokenizer.eos_declared:
+        return
+    expected = _ends_of(source, "generation_config.json")[:1] + _ends_of(source, "config.json")
+    expected += [source.tokenizer.eos_id] if source.tokenizer.eos_id is not None else []
+    where = {"gguf": "tokenizer.ggml.eos_token_id", "apr": "tokenizer.eos_token_id"}.get(target.format, "eos_token")
+    found = {where: [target.tokenizer.eos_id] if target.tokenizer.eos_id is not None else []}
+    if target.format == "safetensors":
+        # Engines that have no use for generation_config.json end where config.json says.
+        allowed = _ends_of(source, "generation_config.json")
+        found["config.json: eos_token_id"] = [i for i in _ends_of(target, "config.json") if i not in allowed]
+    wanted = ", ".join(_named(source.tokenizer, one) for one in sorted(set(expected)))
+    for place, ids in found.items():
+        for one in ids:
+            if expected and one not in expected:
+                yield TokenProblem(place, -1, wanted, _named(target.tokenizer, one), END_CAUSE)
+
+
+def _ends_of(artifact: OpenArtifact, name: str) -> list[int]:
+    """The EOS ids that a companion file of a folder names."""
+    from pytest_aprqa.models.tokenizer_folder import companion_json
+
+    value = companion_json(artifact.folder / name).get("eos_token_id")
+    values = value if isinstance(value, list) else [value]
+    return [one for one in values if isinstance(one, int) and not isinstance(one, bool)]
 
 
 def _begin_ids(artifact: OpenArtifact) -> dict[str, int | None]:
@@ -79,3 +110,13 @@ def _kind_problems(source: TokenizerDeclaration, target: TokenizerDeclaration) -
     if hidden and target.hf_json is not None:  # llama.cpp's converter makes what looks like a control token one
         told = f"special: true for {', '.join(hidden[:SHOWN])}"
         yield TokenProblem("special tokens", -1, f"{len(hidden)} ordinary added tokens", told, HIDDEN_CAUSE)
+
+
+def _match_problems(source: TokenizerDeclaration, target: TokenizerDeclaration) -> Iterator[TokenProblem]:
+    """Added tokens of two tokenizer.json that take the spaces around them, or whole words only, on one side alone."""
+    from pytest_aprqa.models.token_causes import MATCHING, matched_otherwise
+
+    differing = matched_otherwise(source, target)
+    for text, (expected, found) in list(differing.items())[:1]:
+        told = f"{text}: {found}; {len(differing)} tokens"
+        yield TokenProblem("added tokens", -1, f"{text}: {expected}", told, MATCHING)

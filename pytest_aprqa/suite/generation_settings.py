@@ -27,6 +27,14 @@ _DEFAULTS: dict[str, Any] = {
     "forced_bos_token_id": None,
     "forced_eos_token_id": None,
     "suppress_tokens": None,
+    "begin_suppress_tokens": None,
+    "bad_words_ids": None,
+    "stop_strings": None,
+    "num_beams": 1,
+    "length_penalty": 1.0,
+    "max_length": None,  # 20 before transformers 5, which wrote it only where it was another
+    "max_new_tokens": None,
+    "min_new_tokens": None,
 }
 # Keys that llama.cpp's converter writes from generation_config.json, and obeys (gguf-py, Keys.General.SAMPLING_*).
 _GGUF_KEYS = {"temp": "temperature", "top_k": "top_k", "top_p": "top_p", "min_p": "min_p"}

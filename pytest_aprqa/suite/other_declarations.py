@@ -30,16 +30,18 @@ def other_declarations(source: OpenArtifact, target: OpenArtifact) -> dict[str, 
 def _of_gguf(mine: Mapping[str, Any], source: OpenArtifact, target: OpenArtifact) -> dict[str, Row]:
     """Keys of GGUF that llama.cpp obeys: rotated values of a head, values of a value head, experts of a token."""
     from pytest_aprqa.models.families import FAMILIES
+    from pytest_aprqa.suite.scale_declarations import scales_of_gguf
 
     metadata, config = target.file.metadata, source.config
     expected: dict[str, Any] = {}
     if config.architecture in FAMILIES:  # of the others some rotate a part of a head by default
-        scaling = mine.get("rope_parameters") or mine.get("rope_scaling") or {}
-        part = scaling.get("partial_rotary_factor") or mine.get("partial_rotary_factor") or 1.0
+        part = _rotated_part(mine) or 1.0
         expected = {"rope.dimension_count": int(config.head_dim * part), "attention.value_length": config.head_dim}
     if config.num_experts and mine.get("num_experts_per_tok") is not None:
         expected["expert_used_count"] = mine["num_experts_per_tok"]
-    rows: dict[str, Row] = {}
+    rows = scales_of_gguf(mine, source, target)
+    if metadata.get(f"{target.config.architecture}.attention.causal") is False:  # each token would see the later ones
+        rows["attention.causal"] = (False, True, False)
     for field, wanted in expected.items():
         found = metadata.get(f"{target.config.architecture}.{field}")
         if found is not None:
@@ -47,17 +49,33 @@ def _of_gguf(mine: Mapping[str, Any], source: OpenArtifact, target: OpenArtifact
     return rows
 
 
+def _rotated_part(document: Mapping[str, Any]) -> Any:
+    """The part of a head that rotates as a config.json says it, in one of two places; None: it says nothing."""
+    scaling = document.get("rope_parameters") or document.get("rope_scaling") or {}
+    return scaling.get("partial_rotary_factor") or document.get("partial_rotary_factor")
+
+
 def _of_json(mine: Mapping[str, Any], target: OpenArtifact) -> dict[str, Row]:
-    """Fields of config.json by which engines choose the model's code, its types and the attention of its layers."""
+    """Fields of config.json by which engines choose the model's code, its types, scales and attention of its layers."""
     from pytest_aprqa.models.config import document_of
+    from pytest_aprqa.models.families import FAMILIES
+    from pytest_aprqa.suite.scale_declarations import scales_of_json
     from pytest_aprqa.suite.stored_types import majority_type
 
     theirs = document_of(target.file.path)
-    rows: dict[str, Row] = {}
-    for field in ("architectures", "layer_types"):
+    rows = scales_of_json(mine, theirs)
+    for field in ("architectures", "layer_types", "auto_map"):
         found, expected = theirs.get(field), mine.get(field)
-        if found is not None and expected is not None:
+        # Without `architectures` some engines run nothing; `auto_map` makes others run code that came with the file.
+        judged = {"architectures": expected, "auto_map": found or expected}.get(field, found and expected)
+        if judged:
             rows[field] = (found, expected, found == expected)
+    found, expected = _rotated_part(theirs), _rotated_part(mine)
+    if found is not None or expected is not None:
+        usual = 1.0 if target.config.architecture in FAMILIES else None
+        found, expected = (usual if one is None else one for one in (found, expected))
+        if found is not None and expected is not None:
+            rows["partial_rotary_factor"] = (found, expected, found == expected)
     found, expected = (one.get("dtype") or one.get("torch_dtype") for one in (theirs, mine))
     if isinstance(found, str) and isinstance(expected, str):
         stored = majority_type(target.tensors.entry(name) for name in target.tensors.names())

@@ -42,7 +42,15 @@ MIXTURES: Final[dict[str, frozenset[str]]] = {
 SHORTEST_BLOCK: Final = {"gguf": 32, "apr": 256}
 #: Matrices of a layer that llama.cpp's mixtures give more bits than the base type.
 _FAVOURED: Final = ("down_proj.weight", "v_proj.weight")
-#: What llama.cpp stores instead where a row does not fill blocks of 256, and of 32.
+#: What llama.cpp stores instead of a type in blocks of 256 where a row does not fill them (tensor_type_fallback; Q2_K
+#: and Q3_K by older versions: Q4_0, Q4_1, IQ4_NL). Types of other names: any of these.
+FALLBACKS: Final[dict[str, frozenset[str]]] = {
+    "Q6_K": frozenset({"Q8_0"}),
+    "Q5_K": frozenset({"Q5_1"}),
+    "Q4_K": frozenset({"Q5_0"}),
+    "Q3_K": frozenset({"Q4_0", "Q4_1", "IQ4_NL"}),
+    "Q2_K": frozenset({"Q4_0", "Q4_1", "IQ4_NL"}),
+}
 SHORT_ROWS: Final = frozenset({"Q4_0", "Q4_1", "IQ4_NL", "Q5_0", "Q5_1", "Q8_0"})
 ENDS: Final = ("model.embed_tokens.weight", "lm_head.weight")  # converters may leave both as the source has them
 _ROUTERS: Final = ("mlp.gate.weight", "block_sparse_moe.gate.weight", "mlp.router.weight")
@@ -167,11 +175,18 @@ def _fits(name: str, entry: TensorEntry, source: str, base: str, short: int) -> 
         return entry.dtype == source and (name in ENDS or name.endswith(_ROUTERS))
     if entry.dtype in MIXTURES.get(base, ()) or (base not in MIXTURES and entry.dtype not in FLOATS):
         return True
-    if entry.dtype in SHORT_ROWS and entry.shape[-1] % 256:
+    if entry.shape[-1] % 256 and entry.dtype in _short_row_types(base):
         return True
     if entry.dtype in FLOATS and (name.endswith(_ROUTERS) or entry.shape[-1] % short):
         return True
     return name in ENDS and entry.dtype == source
+
+
+def _short_row_types(base: str) -> frozenset[str]:
+    """Types that a row too short for blocks of 256 may have in a file of BASE: those that its mixture falls back to."""
+    if base not in MIXTURES:
+        return SHORT_ROWS
+    return frozenset().union(*(FALLBACKS.get(one, frozenset()) for one in MIXTURES[base]))
 
 
 def _cause(found: str, source: str, label: str) -> str:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from pytest_aprqa.cli.main import call
-from pytest_aprqa.conversion_diagnosis import INVARIANTS, Diagnosis, InvariantLine, _line, _quantised_is_kept
+from pytest_aprqa.conversion_diagnosis import INVARIANTS, Diagnosis, InvariantLine, _line, _quantised_is_kept, _told_by
 from pytest_aprqa.defects.catalogue import apply_defect
 from pytest_aprqa.lifecycle.conversion_paths import convert
 from tests.plugin.conftest import TINY_MODEL
@@ -24,6 +24,29 @@ def test_a_damaged_conversion_fails_in_the_line_of_its_invariant(tmp_path, capsy
     assert outcomes["I-4"] == "FAIL"
     reason = next(line["reason"] for line in answer["invariants"] if line["invariant"] == "I-4")
     assert "scaled" in reason
+
+
+def test_a_declaration_that_no_invariant_compares_fails_i_1(tmp_path, capsys):
+    """Five lines that pass say nothing of a file that another gate refutes."""
+    source = convert(TINY_MODEL, ["gguf"], tmp_path / "work")
+    clean = convert(source, ["apr"], tmp_path / "clean")
+    broken = apply_defect("apr-context-wrong", clean, tmp_path / "broken.apr")
+    assert call(["diagnose-conversion", str(source), str(broken), "--json"]) == 1
+    lines = {line["invariant"]: line for line in json.loads(capsys.readouterr().out)["invariants"]}
+    assert lines["I-1"]["outcome"] == "FAIL"
+    assert "max_position_embeddings: 64" in lines["I-1"]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("gate", "invariant"),
+    [
+        ("F-CONTRACT-I4-001", None), ("G0-INTEGRITY-SOURCE", "I-1"), ("F-HFP-001", "I-1"), ("G1-LOAD-001", "I-1"),
+        ("F-LAYOUT-CONTRACT-005", "I-1"), ("F-LAYOUT-CONTRACT-001", "I-2"), ("G0-TENSOR-001", "I-2"),
+        ("F-DATA-QUALITY-003", "I-4"), ("G0-VALIDATE-001", "I-4"), ("G1-TOKENIZER-001", "I-5"),
+    ],
+)  # fmt: skip
+def test_every_gate_is_told_by_one_line(gate, invariant):
+    assert _told_by(gate) == invariant
 
 
 def test_our_own_conversion_of_a_gguf_passes_all_five(tmp_path, capsys):

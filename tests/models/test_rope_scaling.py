@@ -207,3 +207,24 @@ def test_windows_experts_and_biases_of_gguf_are_read():
 def test_a_missing_key_is_a_typed_error(field):
     with pytest.raises(ModelError, match=f"{field}: is missing"):
         config_from_gguf(FILE, {key: value for key, value in GGUF.items() if key != field}, {})
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ({KEY + "factor": 4.0}, {"rope_type": "linear", "factor": 4.0}),
+        ({"llama.rope.scale_linear": 4.0}, {"rope_type": "linear", "factor": 4.0}),
+        ({KEY + "type": "linear", "llama.rope.scale_linear": 4.0}, {"rope_type": "linear", "factor": 4.0}),
+        ({KEY + "factor": 0.0}, {}),
+        ({KEY + "type": "none", KEY + "factor": 4.0}, {}),
+    ],
+)
+def test_a_factor_without_a_type_scales_linearly_as_in_llama_cpp(keys, expected):
+    assert dict(scaling_from_gguf(FILE, keys, KEY)) == expected
+
+
+@pytest.mark.parametrize(("factor", "same"), [(1.0, True), (1.001, False)])
+def test_linear_scaling_by_one_is_none(factor, same):
+    scaled = scaling_from_gguf(FILE, {KEY + "factor": factor}, KEY)
+    assert (scaling_problem((), scaled, theta=1e4, head_dim=16) is None) == same
+    assert (scaling_problem(scaled, (), theta=1e4, head_dim=16) is None) == same

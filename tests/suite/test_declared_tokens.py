@@ -47,6 +47,33 @@ def test_bos_may_be_any_that_the_source_declares(random_qwen2_folder, gguf, tmp_
     assert of(special_token_problems, random_qwen2_folder, none) == []
 
 
+def test_eos_is_the_one_that_the_source_calls_so(random_qwen2_folder, gguf, tmp_path):
+    """The second end token of generation_config.json ends answers too, but is not what `eos_token` stands for."""
+    files = ("config.json", FILE)
+    own, ends = (json.loads((random_qwen2_folder / name).read_text())["eos_token_id"] for name in files)
+    second = ends[1]
+    wrong = with_key(gguf, "tokenizer.ggml.eos_token_id", second, tmp_path / "wrong.gguf")
+    ((where, found, _),) = of(special_token_problems, random_qwen2_folder, wrong)
+    assert (where, found.split(" ")[0]) == ("tokenizer.ggml.eos_token_id", str(second))
+    both = changed(random_qwen2_folder, tmp_path / "both", "config.json", eos_token_id=[own, second])
+    assert of(special_token_problems, both, wrong) == []
+    assert of(special_token_problems, random_qwen2_folder, both) == []
+    other = changed(random_qwen2_folder, tmp_path / "other", "config.json", eos_token_id=5)
+    assert [row[0] for row in of(special_token_problems, random_qwen2_folder, other)] == ["config.json: eos_token_id"]
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "named"), [("lstrip", True, True), ("single_word", True, True), ("lstrip", False, False)]
+)
+def test_added_tokens_that_eat_spaces_are_named(random_qwen2_folder, tmp_path, flag, value, named):
+    document = json.loads((random_qwen2_folder / "tokenizer.json").read_text())
+    document["added_tokens"][-1][flag] = value
+    name = document["added_tokens"][-1]["content"]
+    other = changed(random_qwen2_folder, tmp_path / "other", "tokenizer.json", **document)
+    expected = [("added tokens", f"{name}: {flag}; 1 tokens", f"{name}: as written")] if named else []
+    assert of(special_token_problems, random_qwen2_folder, other) == expected
+
+
 def test_tokens_that_became_special_are_named_in_a_folder_alone(random_qwen2_folder, gguf, tmp_path):
     document = json.loads((random_qwen2_folder / "tokenizer.json").read_text())
     document["added_tokens"][-1]["special"] = False
@@ -66,6 +93,10 @@ def test_tokens_that_became_special_are_named_in_a_folder_alone(random_qwen2_fol
         ({"eos_token_id": [349, 351]}, {}),
         ({"eos_token_id": 351}, {ENDS: ([351], [349, 351])}),
         ({"eos_token_id": [349, 351, 5]}, {ENDS: ([5, 349, 351], [349, 351])}),
+        ({"num_beams": 1, "max_length": None}, {}),
+        ({"num_beams": 4}, {"num_beams": (4, 1)}),
+        ({"max_length": 20}, {"max_length": (20, None)}),
+        ({"stop_strings": ["."]}, {"stop_strings": (["."], None)}),
     ],
 )
 def test_sampling_and_ends_of_a_folder(random_qwen2_folder, tmp_path, fields, wrong):

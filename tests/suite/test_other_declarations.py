@@ -59,6 +59,9 @@ def test_a_part_of_a_head_that_rotates_is_counted(random_qwen2_folder, gguf, tmp
     ("field", "value"),
     [
         ("architectures", ["LlamaForCausalLM"]),
+        ("architectures", None),
+        ("auto_map", {"AutoModelForCausalLM": "modeling_other.OtherForCausalLM"}),
+        ("partial_rotary_factor", 0.5),
         ("torch_dtype", "float16"),
         ("quantization_config", {"quant_method": "bitsandbytes", "load_in_4bit": True}),
     ],

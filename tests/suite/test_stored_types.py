@@ -87,6 +87,24 @@ def test_rows_that_fill_no_blocks_may_fall_back():
     assert problems(layers("Q8_0", at0="F16"), 7, shape=(64, 64)) != []
 
 
+@pytest.mark.parametrize(
+    ("label", "base", "right", "wrong"),
+    [
+        (7, "Q8_0", (), ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "IQ4_NL")),
+        (15, "Q4_K", ("Q5_0", "Q5_1", "Q8_0"), ("Q4_0", "Q4_1", "IQ4_NL")),
+        (18, "Q6_K", ("Q8_0",), ("Q4_0", "Q5_0", "Q5_1")),
+        (10, "Q2_K", ("Q4_0", "IQ4_NL", "Q5_0"), ()),
+        (30, "IQ4_XS", ("IQ4_NL", "Q5_0"), ()),
+    ],
+)
+def test_short_rows_fall_back_to_no_worse_type_than_that_of_the_label(label, base, right, wrong):
+    """Rows of 896 values, as Qwen2.5-0.5B has them, are no whole blocks of 256: a type in blocks of 32 stands in."""
+    for dtype in (*right, *wrong):
+        types = {**layers(base), LAYER.format(2): dtype}
+        named = [where for where, _ in problems(types, label, shape=(64, 896)) if where == LAYER.format(2)]
+        assert bool(named) == (dtype in wrong), (base, dtype)
+
+
 def test_a_file_that_says_f16_and_holds_4_bits_is_named_as_a_whole():
     found = problems(layers("Q4_K"), 1)
     assert ("general.file_type", "declares another type than it has") in found

@@ -151,7 +151,19 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
-PAGES: dict[str, Callable[[], str]] = {"cli.md": cli_page, "evidence.md": evidence_page}
+def families_page() -> str:
+    """Every model family in every format."""
+    sys.path.insert(0, str(ROOT / "docs"))
+    from families_page import families_page as page
+
+    return page()
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "cli.md": cli_page,
+    "evidence.md": evidence_page,
+    "families.md": families_page,
+}
 
 
 def main(arguments: list[str]) -> int:

@@ -60,6 +60,18 @@ _GPT2: Final = NameTable(
     },
     "transformer.h",
 )
+_GPT_NEOX: Final = NameTable(
+    {"gpt_neox.embed_in": "token_embd", "gpt_neox.final_layer_norm": "output_norm", "embed_out": "output"},
+    {
+        "input_layernorm": "attn_norm",
+        "post_attention_layernorm": "ffn_norm",
+        "attention.query_key_value": "attn_qkv",
+        "attention.dense": "attn_output",
+        "mlp.dense_h_to_4h": "ffn_up",
+        "mlp.dense_4h_to_h": "ffn_down",
+    },
+    "gpt_neox.layers",
+)
 _FALCON_GLOBAL: Final = {
     "transformer.word_embeddings": "token_embd",
     "transformer.ln_f": "output_norm",
@@ -93,6 +105,7 @@ TABLES: Final[dict[str, NameTable]] = {
     "starcoder2": NameTable(_GLOBAL, _ATTENTION | {"mlp.c_fc": "ffn_up", "mlp.c_proj": "ffn_down"}),
     "gpt2": _GPT2,
     "gpt_bigcode": _GPT2,
+    "gpt_neox": _GPT_NEOX,
     "falcon": NameTable(_FALCON_GLOBAL, _FALCON | {"input_layernorm": "attn_norm"}, "transformer.h"),
     # Two norms side by side (new_decoder_architecture of the larger models).
     "falcon_two_norms": NameTable(
@@ -157,6 +170,7 @@ TABLES["deepseek_v2"] = NameTable(
 FAMILY_OF: Final = {
     "phi2": "phi",
     "starcoder": "gpt_bigcode",
+    "gptneox": "gpt_neox",
     "gemma3": "gemma3_text",
     "qwen3moe": "qwen3_moe",
     "qwen2moe": "qwen2_moe",

@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 #: architectures whose converter permutes q and k (ggml's `convert_hf_to_gguf.py`: the Llama model class and heirs).
-PERMUTED_ARCHITECTURES: Final = frozenset({"llama", "mistral", "mixtral", "granite", "smollm3", "arcee", "olmo"})
+PERMUTED_ARCHITECTURES: Final = frozenset(
+    {"llama", "mistral", "mixtral", "deepseek", "granite", "smollm3", "arcee", "olmo"}
+)
 
 
 def permute_rows(array: NDArray[Any], n_heads: int) -> NDArray[Any]:

@@ -1,6 +1,6 @@
 """How GGUF stores the values of a Hugging Face tensor, family by family, and the way back.
 
-Converters permute rotated rows, add one to some norms, transpose GPT-2's matrices and regroup Falcon's fused rows.
+Converters permute rotated rows, add one to some norms, transpose GPT-2's matrices and regroup fused rows.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from pytest_aprqa.formats.permutation import PERMUTED_ARCHITECTURES, permute_row
 ONE_PLUS_NORMS: Final = frozenset({"gemma", "gemma2", "gemma3", "gemma3_text", "nemotron"})
 _ROTATED: Final = re.compile(r"model\.layers\.\d+\.self_attn\.([qk])_proj\.(?:weight|bias)")
 _CONV1D: Final = re.compile(r"transformer\.h\.\d+\.(?:attn\.c_attn|attn\.c_proj|mlp\.c_fc|mlp\.c_proj)\.weight")
-_FUSED: Final = re.compile(r"transformer\.h\.\d+\.self_attention\.query_key_value\.(?:weight|bias)")
+_FUSED: Final = re.compile(
+    r"(?:transformer\.h\.\d+\.self_attention|gpt_neox\.layers\.\d+\.attention)\.query_key_value\.(?:weight|bias)"
+)
+_REGROUPED: Final = ("falcon", "falcon_two_norms", "gpt_neox", "gptneox")
 
 
 class Order(Enum):
@@ -39,7 +42,7 @@ def order_of(name: str, architecture: str) -> Order | None:
         return Order.ONE_ADDED
     if architecture == "gpt2" and _CONV1D.fullmatch(name):
         return Order.TRANSPOSED
-    if architecture.startswith("falcon") and _FUSED.fullmatch(name):
+    if architecture in _REGROUPED and _FUSED.fullmatch(name):
         return Order.REGROUPED
     return None
 

@@ -70,7 +70,6 @@ def open_source(folder: Path) -> Iterator[Source]:
     config = config_from_hf(folder)
     config_json = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     _refuse_rope_scaling(folder, config_json)
-    _refuse_sliding_window(folder, config_json)
     tokenizer = tokenizer_from_hf(folder)
     _refuse_other_tokenizers(folder)
     with open_tensor_file(folder) as weights:
@@ -112,15 +111,16 @@ def _refuse_rope_scaling(folder: Path, config: dict[str, Any]) -> None:
             )
 
 
-def _refuse_sliding_window(folder: Path, config: dict[str, Any]) -> None:
-    window = config.get("sliding_window")
-    used = config.get("use_sliding_window", config.get("model_type") == "mistral")
-    if used and isinstance(window, int) and window < int(config.get("max_position_embeddings") or 0):
+def refuse_window(source: Source) -> None:
+    """LifecycleError for a model whose layers look back on fewer tokens than its context has."""
+    window, context = source.config.sliding_window, source.config.max_position_embeddings
+    if window is not None and window < context:
         raise LifecycleError(
-            folder / "config.json",
+            source.folder / "config.json",
             "sliding_window",
             "windowed attention cannot be declared in a derived file",
             found=window,
+            limit=context,
             advice="publish the converted file yourself and name it in the playbook",
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,9 @@ from pytest_aprqa.lifecycle.errors import LifecycleError
 # Largest finite IEEE binary16 value that rounding keeps finite (65519.99... rounds to 65504).
 F16_LARGEST = 65519.0
 NATIVE = ("F32", "F16", "BF16")
+_BUFFER = re.compile(
+    r"(?:^|\.)(?:position_ids|token_type_ids|num_batches_tracked|masked_bias|attn\.bias|attention\.bias)$"
+)
 _INTEGERS = ("I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64", "BOOL")
 # Options of derive(); the GGUF block types but q4_k and q6_k have no exact APR code (spec apr-format 5).
 # The native q8 and q4 types of APR, on the other side, exist for APR only.
@@ -36,8 +40,11 @@ def check_dtype_option(folder: Path, format: str, dtype: str) -> None:  # noqa: 
 
 
 def is_buffer(entry: TensorEntry) -> bool:
-    """Integer and boolean tensors are buffers (position ids, masks), not weights; conversions leave them out."""
-    return entry.dtype in _INTEGERS
+    """Whether `entry` is no weight: positions and masks, which conversions leave out.
+
+    Other integers are packed weights (GPTQ, AWQ, bitsandbytes): `target_dtype` refuses them by name.
+    """
+    return entry.dtype in _INTEGERS and _BUFFER.search(entry.name) is not None
 
 
 def target_dtype(path: Path, entry: TensorEntry, dtype: str) -> str:

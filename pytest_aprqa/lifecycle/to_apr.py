@@ -16,7 +16,7 @@ from pytest_aprqa.formats.blocks import element_count, tensor_nbytes
 from pytest_aprqa.formats.tensor_file import TensorEntry
 from pytest_aprqa.lifecycle.errors import LifecycleError
 from pytest_aprqa.lifecycle.progress import Progress, TensorProgress
-from pytest_aprqa.lifecycle.source import Source
+from pytest_aprqa.lifecycle.source import Source, refuse_window
 from pytest_aprqa.lifecycle.tensor_types import encoded, is_buffer, target_dtype
 from pytest_aprqa.lifecycle.vocabulary import Vocabulary, vocabulary_of
 from pytest_aprqa.models.config import config_from_apr
@@ -40,6 +40,7 @@ def write_apr_from(source: Source, target: Path, *, dtype: str = "native", progr
     options (q8, q4, q4_k, q6_k) hold for matrices; one whose rows are not whole 256-element blocks keeps the source's
     type under q4_k and q6_k, because readers disagree on padded rows. LifecycleError: values a type cannot hold.
     """
+    refuse_window(source)
     plan = _plan(source, dtype)
     metadata = _metadata(source, vocabulary_of(source), plan)
     _refuse_lost_declarations(source, metadata, plan)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
+import re
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,23 +14,26 @@ from numpy.typing import NDArray
 
 from pytest_aprqa.formats import codecs
 from pytest_aprqa.formats.gguf_writer import write_gguf
+from pytest_aprqa.formats.name_tables import ARCHITECTURE_OF
 from pytest_aprqa.formats.names import gguf_name
 from pytest_aprqa.formats.permutation import permute_rows
 from pytest_aprqa.formats.tensor_file import TensorEntry
 from pytest_aprqa.lifecycle.errors import LifecycleError
-from pytest_aprqa.lifecycle.gguf_families import NOT_IN_LLAMA_CPP, FamilyTensor, family_keys, family_plan
+from pytest_aprqa.lifecycle.gguf_families import FamilyTensor, family_plan, is_plain
+from pytest_aprqa.lifecycle.gguf_keys import family_keys
+from pytest_aprqa.lifecycle.gguf_rules import ADVICE, NOT_IN_LLAMA_CPP, RULES, refuse_uncomputed
 from pytest_aprqa.lifecycle.progress import Progress, TensorProgress
 from pytest_aprqa.lifecycle.source import Source
 from pytest_aprqa.lifecycle.tensor_types import encoded, is_buffer, target_dtype
 from pytest_aprqa.lifecycle.vocabulary import Vocabulary, vocabulary_of
+from pytest_aprqa.models.config import config_from_gguf
 
 HEAD = "lm_head.weight"
 QUANTIZATION_VERSION = 2
 # general.architecture per Hugging Face model_type: llama.cpp runs Mistral as "llama".
-ARCHITECTURES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
-# Families whose tensors are cut or stacked on the way: gguf_families.
-ARCHITECTURES |= {"internlm2": "internlm2", "deepseek_v2": "deepseek2"}
-RESHAPED = ("internlm2", "deepseek_v2")
+ARCHITECTURES = {family: ARCHITECTURE_OF.get(family, family) for family in RULES}
+# Families whose tensors are stored as they are, but for the row order of q and k; all others: gguf_families.
+STRAIGHT = ("llama", "mistral", "qwen2", "qwen3")
 # Families whose q and k rows llama.cpp stores interleaved (adjacent pairs rotate together).
 PERMUTED = ("llama", "mistral")
 # general.file_type: the type asked for, else the one most matrices have (public GGUF specification, enum llama_ftype).
@@ -37,6 +42,13 @@ FILE_TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q5_0": 8, "Q
 FILE_TYPES |= {"Q6_K": 18, "BF16": 32}
 # Metadata of our own, only where some matrix is not of the type that was asked for: "NAME: STORED instead of ASKED".
 FALLBACK_KEY = "aprqa.type_fallbacks"
+
+# Fields that are judged elsewhere: rules know the activation and windows that bind, names of tensors tell biases.
+UNREAD = (
+    "architecture", "hidden_act", "sliding_window", "first_windowed_layer", "dense_layers", "output_bias", "mlp_bias",
+)  # fmt: skip
+
+PHI_3_TOKENS = ("</s>", "<unk>", "<s>", "<|endoftext|>")
 
 PlannedTensor = tuple[str, TensorEntry, str, int | None]
 
@@ -48,11 +60,13 @@ def write_gguf_from(source: Source, target: Path, *, dtype: str = "native", prog
     Raises LifecycleError for a family or a tensor name that GGUF has no place for, and for values `dtype` cannot hold.
     """
     architecture = _architecture(source)
-    if source.config.architecture in RESHAPED:
+    if source.config.architecture not in STRAIGHT:
         _write_reshaped(source, architecture, target, dtype, progress)
         return
     plan = _plan(source, dtype)
+    refuse_uncomputed(source, [name for name, _, _, _ in plan])
     metadata = _metadata(source, architecture, vocabulary_of(source), plan, dtype) + _fallback_keys(plan, dtype)
+    _refuse_lost_declarations(source, target, architecture, metadata, plan)
     count = TensorProgress(progress, sum(entry.nbytes for _, entry, _, _ in plan))
 
     def payload(name: str, entry: TensorEntry, kind: str, heads: int | None) -> NDArray[np.uint8]:
@@ -84,16 +98,17 @@ def _architecture(source: Source) -> str:
 
 def _write_reshaped(source: Source, architecture: str, target: Path, dtype: str, progress: Progress | None) -> None:
     plan = family_plan(source, dtype)
+    rules = refuse_uncomputed(source, [one.name for one in plan])
     rows: list[PlannedTensor] = [
-        (one.name, replace(one.sources[0], shape=one.shape), one.kind, None)
-        for one in plan
-        if "ffn_gate_inp" not in one.name  # the router has F32 in every file
+        (one.name, replace(one.sources[0], shape=one.shape), one.kind, None) for one in plan if not is_plain(one.name)
     ]
     keys = {
         key: (value, kind) for key, value, kind in _metadata(source, architecture, vocabulary_of(source), rows, dtype)
     }
-    keys |= {f"{architecture}.{key}": value for key, value in family_keys(source).items()}
-    metadata = [(key, value, kind) for key, (value, kind) in keys.items()] + _fallback_keys(rows, dtype)
+    keys |= {f"{architecture}.{key}": value for key, value in family_keys(source, rules).items()}
+    metadata = [(key, value, kind) for key, (value, kind) in keys.items() if value is not None]
+    metadata += _fallback_keys(rows, dtype)
+    _refuse_lost_declarations(source, target, architecture, metadata, rows)
     count = TensorProgress(progress, sum(one.nbytes for one in plan))
 
     def payload(one: FamilyTensor) -> NDArray[np.uint8]:
@@ -101,6 +116,23 @@ def _write_reshaped(source: Source, architecture: str, target: Path, dtype: str,
         return one.payload(source)
 
     write_gguf(target, architecture, metadata, [(one.name, one.kind, one.shape, partial(payload, one)) for one in plan])
+
+
+def _refuse_lost_declarations(
+    source: Source, target: Path, architecture: str, metadata: list[tuple[str, Any, str]], plan: list[PlannedTensor]
+) -> None:
+    """LifecycleError for a model that would be read from the file otherwise than its source declares it."""
+    values = {key: value for key, value, _ in metadata} | {"general.architecture": architecture}
+    entries = {name: TensorEntry(name, kind, entry.shape, 0, 0) for name, entry, kind, _ in plan}
+    read = asdict(config_from_gguf(target, values, entries))
+    for field, declared in asdict(source.config).items():
+        found = read[field]
+        if field in UNREAD or found == declared:
+            continue
+        if isinstance(declared, float) and math.isclose(declared, found, rel_tol=1e-6):
+            continue
+        problem = "cannot be declared in a GGUF file of this family"
+        raise LifecycleError(source.folder / "config.json", field, problem, found=declared, limit=found, advice=ADVICE)
 
 
 def _plan(source: Source, dtype: str) -> list[PlannedTensor]:
@@ -153,7 +185,7 @@ def _metadata(
     file_type = FILE_TYPES[asked if asked in FILE_TYPES else most]
     keys: list[tuple[str, Any, str]] = [
         ("general.type", "model", "string"),
-        ("general.name", source.name, "string"),
+        ("general.name", _name(source, vocabulary), "string"),
         ("general.file_type", file_type, "uint32"),
         ("general.quantization_version", QUANTIZATION_VERSION, "uint32"),
         (f"{architecture}.block_count", config.num_layers, "uint32"),
@@ -170,6 +202,12 @@ def _metadata(
         (f"{architecture}.vocab_size", config.vocab_size, "uint32"),
     ]
     return keys + tokenizer_keys(vocabulary)
+
+
+def _name(source: Source, vocabulary: Vocabulary) -> str:
+    """Name of the model. llama.cpp wants four tokens in whatever is named Phi-3, and fails without them."""
+    named = re.search(r"phi-?3", source.name, re.IGNORECASE) is not None
+    return "phi" if named and not set(PHI_3_TOKENS) <= set(vocabulary.tokens) else source.name
 
 
 def tokenizer_keys(vocabulary: Vocabulary) -> list[tuple[str, Any, str]]:

@@ -17,10 +17,10 @@ from pytest_aprqa.models.rope_scaling import scaling_from_gguf, scaling_from_hf
 MOST_LAYERS = 10_000  # fifty times the deepest published model; every layer is a loop over its tensors
 LARGEST_NUMBER = 1e30  # of a rotary base or epsilon
 LARGEST_CONFIG = 16 << 20  # bytes of a config.json that is read
-EMBEDDINGS = ("model.embed_tokens.weight", "token_embd.weight", "transformer.wte.weight")
-HEADS = ("lm_head.weight", "output.weight")
+EMBEDDINGS = ("model.embed_tokens.weight", "token_embd.weight", "transformer.wte.weight", "gpt_neox.embed_in.weight")
+HEADS = ("lm_head.weight", "output.weight", "embed_out.weight")
 # Families whose q, k, v projections have biases when the declaration does not say (public model code).
-BIASED_FAMILIES = frozenset({"qwen2", "phi", "gpt2", "gpt_bigcode", "starcoder2", "phi3small", "internlm2"})
+BIASED_FAMILIES = frozenset({"qwen2", "phi", "gpt2", "gpt_bigcode", "starcoder2", "phi3small", "internlm2", "gpt_neox"})
 # Families whose `attention_bias` holds for the output projection too.
 OUTPUT_BIASED_FAMILIES = frozenset(
     {"llama", "granite", "gemma", "gemma2", "gemma3_text", "nemotron", "olmo", "olmo2", "smollm3", "qwen3", "qwen3_moe"}
@@ -37,10 +37,15 @@ TIED_FAMILIES = frozenset(
 # Rows of one expert, and experts that every token takes, when config.json leaves them out (public model code).
 DEFAULT_EXPERT_SIZES = {"deepseek_v2": 1407}
 DEFAULT_SHARED_EXPERTS = {"deepseek_v2": 2}
+# Epsilon of the norms and rotary base when config.json leaves them out (public model code).
+_LARGER_EPSILON = "gpt_neox gpt2 gpt_bigcode falcon starcoder2 phi phi3 nemotron stablelm olmo olmo2 mixtral"
+DEFAULT_EPSILONS = dict.fromkeys(_LARGER_EPSILON.split(), 1e-5)
+DEFAULT_THETAS = {"mixtral": 1e6, "gemma3_text": 1e6, "smollm3": 2e6}
 # Families with a window wherever the declaration names one.
 WINDOWED_FAMILIES = frozenset({"mistral", "mixtral", "gemma2", "gemma3_text", "phi3", "starcoder2"})
 # Families whose layers have a window only where `use_sliding_window` says so.
 WINDOWED_BY_FLAG = frozenset({"qwen2", "qwen3"})
+NO_DEFAULT_WINDOW = frozenset({"mixtral", "phi3", "starcoder2"})  # of those with windows
 DEFAULT_WINDOW = 4096  # tokens, of Mistral's and Qwen's public configuration code
 CONFIG_GATE = "G0-INTEGRITY-CONFIG"
 FETCH_CONFIG = "fetch the model's config.json"
@@ -129,8 +134,11 @@ def config_from_hf(place: Path) -> ModelConfig:
         raise ModelError(path, "rope_parameters", "is not a mapping", found=_shown(scaling))
     hidden, heads = reader.count("hidden_size"), reader.count("num_attention_heads")
     architecture = reader.text("model_type")
-    theta = _given(scaling.get("rope_theta"), document.get("rope_theta"), 10000.0)
+    if isinstance(scaling.get("full_attention"), dict):  # Gemma 3 declares both kinds of layers
+        scaling = scaling["full_attention"]
+    theta = _given(scaling.get("rope_theta"), document.get("rope_theta"), DEFAULT_THETAS.get(architecture, 10000.0))
     biased = reader.flag("attention_bias", architecture in BIASED_FAMILIES)
+    epsilon = DEFAULT_EPSILONS.get(architecture, 1e-6)
     experts = _experts(reader)
     latent = latent_from_hf(architecture, document, reader.count)
     head_dim = latent.key if latent else HEAD_DIMS.get(architecture, max(1, hidden // heads))
@@ -146,7 +154,7 @@ def config_from_hf(place: Path) -> ModelConfig:
         max_position_embeddings=reader.count("max_position_embeddings", 2048),
         rope_theta=reader.number("rope_theta", theta),
         rope_style="half",
-        rms_norm_eps=reader.number("rms_norm_eps", _given(document.get("rms_norm_eps"), 1e-6)),
+        rms_norm_eps=reader.number("rms_norm_eps", _given(document.get("rms_norm_eps"), epsilon)),
         tied_embeddings=reader.flag("tie_word_embeddings", architecture in TIED_FAMILIES),
         attention_bias=biased,
         hidden_act=reader.text("hidden_act", "silu"),
@@ -184,7 +192,8 @@ def _expert_size(architecture: str, reader: _Reader, default: int) -> int:
 
 def _window(architecture: str, document: Mapping[str, Any], reader: _Reader) -> dict[str, Any]:
     """The window of a config.json. Absent keys mean what transformers takes them for."""
-    if document.get("sliding_window", DEFAULT_WINDOW) is None:
+    usual = None if architecture in NO_DEFAULT_WINDOW else DEFAULT_WINDOW
+    if document.get("sliding_window", usual) is None:
         return {}
     if architecture in WINDOWED_FAMILIES:
         return {"sliding_window": reader.count("sliding_window", DEFAULT_WINDOW)}

@@ -17,10 +17,10 @@ FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 # Where the dimensions of the embedding are read, first name first (gates.md 3.5).
 EMBEDDINGS = (
     EMBEDDING, "embed_tokens.weight", "transformer.wte.weight", "wte.weight", HEAD, "model.lm_head.weight",
-    "transformer.word_embeddings.weight", "model.tok_embeddings.weight",
+    "transformer.word_embeddings.weight", "model.tok_embeddings.weight", "gpt_neox.embed_in.weight",
 )  # fmt: skip
 NORM = "model.norm.weight"
-HEADS = (HEAD, "output.weight")  # of InternLM2
+HEADS = (HEAD, "output.weight", "embed_out.weight")  # the second of InternLM2, the third of GPT-NeoX
 _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blk)\.(\d{1,6})(?:\.|$)")
 LARGEST_REPORT = 1000  # contradictions; a hostile layer number makes no more
 # GGUF files name the architecture whose code runs them: llama.cpp runs these families under another name.

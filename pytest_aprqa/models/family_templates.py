@@ -147,6 +147,23 @@ def _gpt2(config: ModelConfig) -> Tensors:
     return expected
 
 
+def _gpt_neox(config: ModelConfig) -> Tensors:
+    """Rows of query_key_value by head: its query, key and value."""
+    hidden, inner = config.hidden_size, config.intermediate_size
+    expected: Tensors = {"gpt_neox.embed_in.weight": (config.vocab_size, hidden)}
+    expected |= _norm("gpt_neox.final_layer_norm", hidden, True)
+    if not config.tied_embeddings:
+        expected["embed_out.weight"] = (config.vocab_size, hidden)
+    for layer in range(config.num_layers):
+        p = f"gpt_neox.layers.{layer}."
+        expected |= _norm(p + "input_layernorm", hidden, True) | _norm(p + "post_attention_layernorm", hidden, True)
+        expected |= _linear(p + "attention.query_key_value", 3 * hidden, hidden, config.attention_bias)
+        expected |= _linear(p + "attention.dense", hidden, hidden, config.attention_bias)
+        expected |= _linear(p + "mlp.dense_h_to_4h", inner, hidden, True)
+        expected |= _linear(p + "mlp.dense_4h_to_h", hidden, inner, True)
+    return expected
+
+
 def _falcon(config: ModelConfig) -> Tensors:
     """One key-value head: one norm a layer; several: two norms side by side."""
     hidden, inner = config.hidden_size, config.intermediate_size
@@ -256,7 +273,7 @@ def _linear(name: str, rows: int, columns: int, bias: bool = False) -> Tensors:
 
 _OTHER: dict[str, Callable[[ModelConfig], Tensors]] = {
     "gpt2": _gpt2, "gpt_bigcode": _gpt2, "falcon": _falcon, "internlm2": _internlm2, "phi3small": _phi3small,
-    "deepseek_v2": _deepseek_v2,
+    "deepseek_v2": _deepseek_v2, "gpt_neox": _gpt_neox,
 }  # fmt: skip
 #: model_types with a template
 KNOWN = (*_TEMPLATES, *_OTHER)

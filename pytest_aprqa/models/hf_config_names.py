@@ -16,7 +16,7 @@ _ALIASES = {
     "hidden_act": ("activation_function", "activation"),
     "attention_bias": ("use_qkv_bias",),
     "mlp_bias": (),
-    "rope_theta": ("rope_embedding_base",),
+    "rope_theta": ("rope_embedding_base", "rotary_emb_base"),
 }
 # One flag for all biases of a family.
 _BIAS_FLAGS = {"falcon": "bias", "starcoder2": "use_bias", "internlm2": "bias"}
@@ -33,6 +33,8 @@ def hf_names(document: Mapping[str, Any]) -> dict[str, Any]:
     family = document.get("model_type")
     if family == "gpt_bigcode" and document.get("multi_query", True) is True:
         values["num_key_value_heads"] = 1
+    if family in ("gpt2", "gpt_neox"):  # every head has its own key and value
+        values["num_key_value_heads"] = None
     if family == "falcon" and document.get("new_decoder_architecture") is not True:
         values["num_key_value_heads"] = 1 if document.get("multi_query", True) is True else None
     flag = _BIAS_FLAGS.get(family) if isinstance(family, str) else None

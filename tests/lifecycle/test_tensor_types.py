@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -67,15 +68,26 @@ def test_rows_that_are_not_whole_blocks_fall_back_as_llama_cpp_does(columns: int
     assert target_dtype(PATH, entry("BF16", 4, columns), dtype) == expected
 
 
-@pytest.mark.parametrize("source", ["F8_E4M3", "I8"])
+@pytest.mark.parametrize("source", ["F8_E4M3", "I8", "I32", "U8"])
 def test_types_without_a_plain_value_are_refused(source: str) -> None:
     with pytest.raises(LifecycleError, match=f"found {source}"):
         target_dtype(PATH, entry(source, 4, 32), "native")
 
 
-@pytest.mark.parametrize(("dtype", "expected"), [("I64", True), ("BOOL", True), ("F32", False), ("F8_E4M3", False)])
-def test_integer_tensors_are_buffers(dtype: str, expected: bool) -> None:
-    assert is_buffer(entry(dtype, 4)) is expected
+@pytest.mark.parametrize(
+    ("name", "dtype", "expected"),
+    [
+        ("model.embeddings.position_ids", "I64", True),
+        ("transformer.h.0.attn.bias", "BOOL", True),
+        ("gpt_neox.layers.0.attention.bias", "U8", True),
+        ("gpt_neox.layers.0.attention.bias", "F32", False),
+        ("model.layers.0.self_attn.q_proj.qweight", "I32", False),
+        ("model.layers.0.self_attn.q_proj.weight", "I8", False),
+        ("model.embed_tokens.weight", "F8_E4M3", False),
+    ],
+)
+def test_masks_and_positions_are_buffers_and_packed_weights_are_not(name: str, dtype: str, expected: bool) -> None:
+    assert is_buffer(replace(entry(dtype, 4), name=name)) is expected
 
 
 @pytest.mark.parametrize(("largest", "fits"), [(65504.0, True), (65519.0, True), (65520.0, False), (-70000.0, False)])

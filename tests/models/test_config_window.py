@@ -61,3 +61,18 @@ def test_window_that_is_no_count_is_refused(
 ) -> None:
     with pytest.raises(ModelError, match="sliding_window: is not a positive whole number"):
         declared(tmp_path, architecture, fields | {"sliding_window": window})
+
+
+@pytest.mark.parametrize("architecture", ["mixtral", "phi3", "starcoder2", "gemma2", "mistral"])
+def test_an_absent_window_is_the_default_of_transformers(tmp_path: Path, architecture: str) -> None:
+    ours = declared(tmp_path, architecture, {"pad_token_id": 0})
+    assert ours.sliding_window == transformers.AutoConfig.from_pretrained(tmp_path).sliding_window
+
+
+@pytest.mark.parametrize("architecture", ["mixtral", "smollm3", "gemma3_text", "olmo2", "phi3", "nemotron", "granite"])
+def test_absent_epsilon_and_base_are_the_defaults_of_transformers(tmp_path: Path, architecture: str) -> None:
+    ours = declared(tmp_path, architecture, {"pad_token_id": 0})
+    theirs = transformers.AutoConfig.from_pretrained(tmp_path)
+    parameters = theirs.rope_parameters
+    assert ours.rope_theta == parameters.get("full_attention", parameters)["rope_theta"]
+    assert ours.rms_norm_eps == getattr(theirs, "rms_norm_eps", getattr(theirs, "norm_eps", None))

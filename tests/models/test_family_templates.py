@@ -35,7 +35,7 @@ FALCON = {
     name: value for name, value in NO_HEAD_DIM.items() if name not in ("intermediate_size", "num_key_value_heads")
 }
 # Families whose head size is always hidden size / heads.
-WITHOUT_HEAD_DIM = ("phi", "stablelm", "starcoder2", "olmo", "olmo2", "granite", "smollm3", "phi3")
+WITHOUT_HEAD_DIM = ("gpt_neox", "phi", "stablelm", "starcoder2", "olmo", "olmo2", "granite", "smollm3", "phi3")
 # Families whose model code is not part of transformers: it comes with their repositories, or they run as Llama.
 ABSENT = ("deepseek", "internlm2", "phi3small")
 LATENT = NO_HEAD_DIM | {
@@ -92,7 +92,7 @@ def fused(config: ModelConfig, tensors: dict[str, tuple[int, ...]]) -> dict[str,
         elif match:
             shapes[f"{match[1]}mlp.experts.gate_up_proj"] = (config.num_experts, 2 * shape[0], shape[1])
         else:
-            shapes[name.replace("block_sparse_moe.", "mlp.")] = shape
+            shapes[name.replace("block_sparse_moe.", "mlp.").replace("embed_out.", "lm_head.")] = shape
     return shapes
 
 

@@ -26,6 +26,7 @@ OTHER = "another tokenization"
 NORMALISER = "the normaliser is another one or lost"
 MODEL_SETTINGS = "settings of the vocabulary's model differ (dropout, merges, unknown token)"
 MATCHING = "added tokens are matched otherwise: the spaces around them are eaten, or they are no longer found"
+DROPOUT = "words are split at random: dropout of the training was left in tokenizer.json"
 #: Parts of tokenizer.json that decide how a text is split; what else the model holds are its settings.
 _PARTS = {"normalizer": NORMALISER, "pre_tokenizer": PRE_TOKENIZER}
 _TABLES = ("vocab", "merges")
@@ -171,6 +172,14 @@ def matched_otherwise(source: TokenizerDeclaration, target: TokenizerDeclaration
         return {}
     mine, theirs = (_matching(one) for one in (source.hf_json, target.hf_json))
     return {text: (rule, theirs[text]) for text, rule in mine.items() if theirs.get(text, rule) != rule}
+
+
+def dropout_of(declaration: TokenizerDeclaration) -> float:
+    """Share of merges that a tokenizer.json leaves out at random; 0 where it says nothing, or in another format."""
+    if declaration.hf_json is None or '"dropout"' not in declaration.hf_json:
+        return 0.0
+    value = json.loads(declaration.hf_json)["model"].get("dropout")
+    return float(value) if isinstance(value, (int, float)) else 0.0
 
 
 def _matching(document: str) -> dict[str, str]:

@@ -113,10 +113,13 @@ def _kind_problems(source: TokenizerDeclaration, target: TokenizerDeclaration) -
 
 
 def _match_problems(source: TokenizerDeclaration, target: TokenizerDeclaration) -> Iterator[TokenProblem]:
-    """Added tokens of two tokenizer.json that take the spaces around them, or whole words only, on one side alone."""
-    from pytest_aprqa.models.token_causes import MATCHING, matched_otherwise
+    """What splits texts otherwise on one side alone: dropout, added tokens that eat spaces or want whole words."""
+    from pytest_aprqa.models.token_causes import DROPOUT, MATCHING, dropout_of, matched_otherwise
 
+    expected, found = dropout_of(source), dropout_of(target)
+    if expected != found:
+        yield TokenProblem("model.dropout", -1, str(expected), str(found), DROPOUT)
     differing = matched_otherwise(source, target)
-    for text, (expected, found) in list(differing.items())[:1]:
-        told = f"{text}: {found}; {len(differing)} tokens"
-        yield TokenProblem("added tokens", -1, f"{text}: {expected}", told, MATCHING)
+    for text, (rule, other) in list(differing.items())[:1]:
+        told = f"{text}: {other}; {len(differing)} tokens"
+        yield TokenProblem("added tokens", -1, f"{text}: {rule}", told, MATCHING)

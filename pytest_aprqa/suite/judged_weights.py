@@ -165,7 +165,7 @@ def _value_problem(
     from pytest_aprqa.numerics.causes import cause_of
     from pytest_aprqa.numerics.paired_pieces import same_bytes
     from pytest_aprqa.numerics.tensor_error import compare_tensors
-    from pytest_aprqa.suite.row_errors import matrix_error
+    from pytest_aprqa.suite.row_errors import OTHER_VALUES, matrix_error
 
     source, target = reference.tensors, artifact.tensors
     if sums.same if sums is not None else same_bytes(source, target, name):
@@ -177,6 +177,9 @@ def _value_problem(
         if rows.nmse <= limit:
             first = rows.damaged[0]
             part = f"part of the values changed: {len(rows.damaged)} rows; {first.cause}"
+            if first.cause == OTHER_VALUES and len(rows.damaged) > 1:  # rows that changed places tell more
+                seen = cause_of(source, target, compare_tensors(source, target, name))
+                part = seen if "in another order" in seen else part
             where = f"{name}: row {first.row}"
             return rows.nmse, (where, f"NMSE {first.nmse:.3g}", f"NMSE {first.limit:.3g} a row", part)
     error = compare_tensors(source, target, name)

@@ -21,6 +21,7 @@ FAINT = 1e-4
 # Types with one scale for the whole tensor: a faint row is only as exact as the loudest.
 ONE_SCALE = ("APR_Q8", "APR_Q4")
 ROWS_EXPLAINED = 3
+OTHER_VALUES = "the row has other values"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ def matrix_error(
     causes = _causes(source, target, name, worst[:ROWS_EXPLAINED])
     return MatrixError(
         error / total,
-        [RowError(r, float(relative[r]), bound, causes.get(r, "the row has other values")) for r in worst],
+        [RowError(r, float(relative[r]), bound, causes.get(r, OTHER_VALUES)) for r in worst],
     )
 
 
@@ -96,4 +97,4 @@ def _cause(energy: float, own: float, product: float, error: float) -> str:
     scale = product / energy
     if abs(scale - 1) > 0.01 and error - (scale - 1) ** 2 * energy < 0.05 * energy * scale**2:
         return f"the row is scaled by about {scale:.4g}"
-    return "the row has other values"
+    return OTHER_VALUES

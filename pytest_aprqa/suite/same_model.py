@@ -67,9 +67,11 @@ def compare_models(first: OpenArtifact, second: OpenArtifact, through: Collectio
 
 def name_differences(first: OpenArtifact, second: OpenArtifact) -> tuple[list[str], list[str]]:
     """(missing, unexpected) names of the second artifact, sorted; a tied head is neither."""
+    from pytest_aprqa.suite.tied_head import is_stored_copy
+
     source, target = set(first.tensors.names()), set(second.tensors.names())
     missing, extra = source - target, target - source
-    if second.config.tied_embeddings:
+    if second.config.tied_embeddings or is_stored_copy(first, second):
         extra.discard(HEAD)
         if first.config.tied_embeddings:
             missing.discard(HEAD)
@@ -90,6 +92,7 @@ def declaration_differences(
     """field -> (declared by the second, by the first, whether they are the same) for every declared number."""
     from pytest_aprqa.models.families import same_architecture
     from pytest_aprqa.models.rope_scaling import scaling_problem
+    from pytest_aprqa.suite.tied_head import is_stored_copy
 
     mine, source = dataclasses.asdict(second.config), dataclasses.asdict(first.config)
     rows = {}
@@ -100,6 +103,8 @@ def declaration_differences(
             same = math.isclose(found, expected, rel_tol=FLOAT_DIGITS)
         if name in UNDECLARED and not first.format == second.format == "safetensors":
             same = True
+        if name == "tied_embeddings":
+            same = same or is_stored_copy(first, second)
         if name == "rope_scaling":
             config = first.config
             same = scaling_problem(expected, found, theta=config.rope_theta, head_dim=config.head_dim) is None
@@ -130,8 +135,10 @@ def _compare_declarations(
 
 def _compare_values(first: OpenArtifact, second: OpenArtifact, result: Comparison) -> None:
     from pytest_aprqa.numerics.tensor_error import compare_tensors
+    from pytest_aprqa.suite.tied_head import with_head
     from pytest_aprqa.suite.value_limits import value_limit
 
+    first = with_head(first, second)
     present = set(second.tensors.names())
     for name in first.tensors.names():
         if name not in present:

@@ -124,6 +124,7 @@ def test_tokenizer_round_trip(
     """The declared tokenizer gives the source's ids over a battery of texts, its stop tokens, template and bytes."""
     from pytest_aprqa.models.errors import ModelError
     from pytest_aprqa.models.token_battery import BATTERY, KINDS, compare_tokenizers
+    from pytest_aprqa.models.token_causes import DROPOUT, MATCHING
     from pytest_aprqa.suite.declared_tokens import special_token_problems
 
     try:
@@ -136,7 +137,10 @@ def test_tokenizer_round_trip(
     is_gguf = artifact.format == "gguf"
     rows = artifact.tensors.entry(EMBEDDING).shape[0] if is_gguf and EMBEDDING in artifact.tensors.names() else None
     result = compare_tokenizers(source, artifact.tokenizer, texts, rows=rows, types_required=is_gguf)
-    result.problems += special_token_problems(reference, artifact)
+    declared = special_token_problems(reference, artifact)
+    # What explains the texts that differ comes before them.
+    explains = [one for one in declared if one.cause in (DROPOUT, MATCHING)]
+    result.problems = [*explains, *result.problems, *(one for one in declared if one not in explains)]
     for problem in result.problems:
         observe.finding(problem.where, problem.found, problem.expected, problem.cause)
     for note in result.notes:

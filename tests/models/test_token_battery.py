@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import unicodedata
 from pathlib import Path
 
@@ -174,3 +175,23 @@ def test_a_problem_tells_its_place(pair):
     problem = compare_tokenizers(source, target, ["Hello"]).problems[0]
     assert str(problem).startswith("'Hello', token 0: ids [")
     assert problem.at == 0
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "cause"),
+    [
+        ("normalizer", {"type": "Lowercase"}, causes.NORMALISER),
+        ("model.unk_token", None, None),
+        ("model.ignore_merges", True, None),
+        ("pre_tokenizer", {"type": "Whitespace"}, causes.PRE_TOKENIZER),
+    ],
+)
+def test_the_part_of_a_tokenizer_json_that_differs_is_the_cause(random_qwen2_folder, part, value, cause):
+    """Only where a text comes out otherwise: the same ids from another spelling are the same tokenizer."""
+    source = tokenizer_from_hf(random_qwen2_folder)
+    document = json.loads(source.hf_json)
+    place, _, name = part.rpartition(".")
+    (document[place] if place else document)[name] = value
+    target = dataclasses.replace(source, hf_json=json.dumps(document))
+    found = compare_tokenizers(source, target, ("Hello World", "A b")).causes
+    assert found == ([cause] if cause else [])

@@ -74,6 +74,14 @@ def test_added_tokens_that_eat_spaces_are_named(random_qwen2_folder, tmp_path, f
     assert of(special_token_problems, random_qwen2_folder, other) == expected
 
 
+def test_dropout_that_was_left_in_is_named(random_qwen2_folder, tmp_path):
+    document = json.loads((random_qwen2_folder / "tokenizer.json").read_text())
+    document["model"]["dropout"] = 0.1
+    other = changed(random_qwen2_folder, tmp_path / "other", "tokenizer.json", **document)
+    assert of(special_token_problems, random_qwen2_folder, other) == [("model.dropout", "0.1", "0.0")]
+    assert of(special_token_problems, other, other) == []
+
+
 def test_tokens_that_became_special_are_named_in_a_folder_alone(random_qwen2_folder, gguf, tmp_path):
     document = json.loads((random_qwen2_folder / "tokenizer.json").read_text())
     document["added_tokens"][-1]["special"] = False

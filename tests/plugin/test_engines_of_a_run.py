@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+
+from tests.http_stand_in import StandIn, serving
 
 HERE = Path(__file__)
 FAKE_APR = HERE.parents[1] / "engines" / "fake_apr.py"
@@ -100,38 +100,29 @@ def test_engine_of_a_plugin_runs_and_is_named(project, monkeypatch):
         assert entry["engine"]["name"] == name
 
 
-class Server(BaseHTTPRequestHandler):
+class Server(StandIn):
     """OpenAI-compatible as far as it is asked; repeats the key in a refusal, as servers do."""
 
     def do_GET(self):
-        self.answer({"data": [{"id": "served"}]} if self.path == "/v1/models" else {"status": "ok"})
+        self.tell({"data": [{"id": "served"}]} if self.path == "/v1/models" else {"status": "ok"})
 
     def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        body = json.loads(self.body())
         if body.get("prompt") == "guilty":
-            self.answer({"error": f"no answer for {self.headers['authorization']}"}, 403)
+            self.tell({"error": f"no answer for {self.headers['authorization']}"}, 403)
         else:
-            self.answer({"choices": [{"text": "4 is the answer.", "finish_reason": "stop"}]})
+            self.tell({"choices": [{"text": "4 is the answer.", "finish_reason": "stop"}]})
 
-    def answer(self, value, status=200):
+    def tell(self, value, status=200):
         if self.headers["authorization"] != f"Bearer {KEY}":
             status, value = 401, {"error": "key"}
-        data = json.dumps(value).encode()
-        self.send_response(status)
-        self.send_header("content-length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *arguments):
-        pass
+        self.answer_json(value, status)
 
 
 @pytest.fixture
 def address():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
+    with serving(Server) as server:
+        yield server.url
 
 
 def test_key_of_a_server_is_sent_and_is_in_no_evidence(project, address, monkeypatch):

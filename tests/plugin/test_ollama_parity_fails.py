@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import socket
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from tests.http_stand_in import StandIn, serving
 from tests.plugin.test_gateways_fail import red
 
 TAG = "tiny:latest"
@@ -19,9 +18,9 @@ SELECTED = "ollama or both_answers or as_fast or take_no_longer"
 ANSWER = "4 is the answer to that question, I am sure."
 
 
-class Ollama(BaseHTTPRequestHandler):
+class Ollama(StandIn):
     def do_GET(self):
-        self.reply(
+        self.answer_json(
             {
                 "models": [
                     {"name": n, "model": n, "details": {"quantization_level": self.server.level}}
@@ -37,13 +36,13 @@ class Ollama(BaseHTTPRequestHandler):
         if self.path.startswith("/api/blobs/"):
             digest = self.path.rpartition(":")[2]
             self.server.blobs.add(digest)
-            self.reply({}, 201 if hashlib.sha256(data).hexdigest() == digest else 400)
+            self.answer_json({}, 201 if hashlib.sha256(data).hexdigest() == digest else 400)
             return
         body = json.loads(data)
         if self.path == "/api/create":
             known = set(body["files"].values()) <= {f"sha256:{one}" for one in self.server.blobs}
             good = known and self.server.fault != "refuses-our-file"
-            self.reply({"status": "success"} if good else {"error": "invalid file magic"})
+            self.answer_json({"status": "success"} if good else {"error": "invalid file magic"})
             return
         if self.path == "/api/pull":
             self.pull(body["model"])
@@ -54,55 +53,31 @@ class Ollama(BaseHTTPRequestHandler):
         spent = int(seconds * 1e9)
         loading = int(600e9) if self.server.fault == "much-faster" else 0  # seconds that are not the answer's
         times = {"eval_count": 22, "eval_duration": spent, "load_duration": loading, "total_duration": loading + spent}
-        self.reply({"model": body["model"], "response": text, "done": True, "done_reason": "stop"} | times)
+        self.answer_json({"model": body["model"], "response": text, "done": True, "done_reason": "stop"} | times)
 
     def pull(self, model):
         """As a server of Ollama answers with `"stream": false`: recorded words of its errors."""
         self.server.pulled.append(model)
         if self.server.fault == "no-such-model":
-            self.reply({"error": "pull model manifest: file does not exist"}, 500)
+            self.answer_json({"error": "pull model manifest: file does not exist"}, 500)
         elif self.server.fault == "no-network":
-            self.reply({"error": 'Get "https://registry/v2/": dial tcp: lookup registry: no such host'}, 500)
+            self.answer_json({"error": 'Get "https://registry/v2/": dial tcp: lookup registry: no such host'}, 500)
         else:
             if self.server.fault != "pulls-nothing":
                 self.server.models.append(model)
-            self.reply({"status": "success"})
+            self.answer_json({"status": "success"})
 
     def do_DELETE(self):
         self.server.deleted.append(json.loads(self.body())["model"])
-        self.reply({})
-
-    def body(self):
-        if self.headers.get("transfer-encoding") != "chunked":
-            return self.rfile.read(int(self.headers.get("content-length", 0)))
-        data = b""
-        while size := int(self.rfile.readline(), 16):
-            data += self.rfile.read(size)
-            self.rfile.readline()
-        self.rfile.readline()
-        return data
-
-    def reply(self, value, status=200):
-        data = json.dumps(value).encode()
-        self.send_response(status)
-        self.send_header("content-length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *arguments):
-        pass
+        self.answer_json({})
 
 
 @pytest.fixture
 def ollama(monkeypatch):
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Ollama)
-    server.fault, server.level, server.blobs, server.deleted = "", "Q4_K_M", set(), []
-    server.models, server.pulled = [TAG], []
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("OLLAMA_HOST", f"127.0.0.1:{server.server_port}")
-    yield server
-    server.shutdown()
-    server.server_close()
+    state = {"fault": "", "level": "Q4_K_M", "blobs": set(), "deleted": [], "models": [TAG], "pulled": []}
+    with serving(Ollama, **state) as server:
+        monkeypatch.setenv("OLLAMA_HOST", server.place)
+        yield server
 
 
 @pytest.fixture

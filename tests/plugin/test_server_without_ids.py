@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import itertools
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 import pytest
 
 from pytest_aprqa.engines.host import EngineHost
 from pytest_aprqa.models.artifact import describe_artifact
+from tests.http_stand_in import StandIn, serving
 from tests.plugin.conftest import TINY_MODEL
 from tests.plugin.test_gateways_fail import red
 
@@ -24,18 +23,18 @@ SELECTED = (
 TOLD_BY_IDS = ("token_ids", "prompt_token_ids")
 
 
-class Proxy(BaseHTTPRequestHandler):
+class Proxy(StandIn):
     numbers = itertools.count()
 
     def do_GET(self):
         if self.path == "/health":
-            self.reply(404, b'{"detail": "Not Found"}')
+            self.answer(404, b'{"detail": "Not Found"}')
         else:
             answer = self.server.client.get(self.path)
-            self.reply(answer.status_code, answer.content)
+            self.answer(answer.status_code, answer.content)
 
     def do_POST(self):
-        data = self.rfile.read(int(self.headers["content-length"]))
+        data = self.body()
         try:
             body = json.loads(data)
         except ValueError:
@@ -51,29 +50,16 @@ class Proxy(BaseHTTPRequestHandler):
                 choice["text"] += f" {next(self.numbers)}"
         if self.server.fault == "counts nothing":
             value.pop("usage", None)
-        self.reply(answer.status_code, json.dumps(value).encode())
-
-    def reply(self, status, data):
-        self.send_response(status)
-        self.send_header("content-length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *arguments):
-        pass
+        self.answer(answer.status_code, json.dumps(value).encode())
 
 
 @pytest.fixture(scope="module")
 def server():
     with EngineHost("torch", threads=1) as host:
         host.load(describe_artifact(TINY_MODEL, "safetensors"), 120)
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
-        server.client = httpx.Client(base_url=host.serve(120), timeout=600, verify=False)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server
-        server.client.close()
-        server.shutdown()
-        server.server_close()
+        client = httpx.Client(base_url=host.serve(120), timeout=600, verify=False)
+        with client, serving(Proxy, client=client, fault="") as server:
+            yield server
 
 
 @pytest.fixture
@@ -84,8 +70,7 @@ def run(project, server):
         path = project.write_playbook(
             test_matrix={"modalities": ["run", "serve"], "timeout_ms": 600000}, profile_ci=profile
         )
-        url = f"http://127.0.0.1:{server.server_port}"
-        project.run(f"--playbook={path}", f"--engine-url={url}", "--tb=short", "-q", "-k", selected)
+        project.run(f"--playbook={path}", f"--engine-url={server.url}", "--tb=short", "-q", "-k", selected)
         return {e["gate_id"]: e["reason"] for e in red(project.evidence()).values()}
 
     return run

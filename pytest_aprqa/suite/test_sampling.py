@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     import httpx
 
     from pytest_aprqa.engine_pool import LoadedEngine
+    from pytest_aprqa.engines.protocol import GenerationRequest, GenerationResult
     from pytest_aprqa.fixtures import Observe
     from pytest_aprqa.models.artifact import OpenArtifact
     from pytest_aprqa.playbooks.playbook import Playbook
@@ -25,6 +28,9 @@ UNCERTAIN = 0.9  # share of the best token above which draws say little
 TOP_P = 0.6
 LARGEST_Z = 6.0  # one sound engine in a thousand million is refused
 SEEDS, SEEDED_PROMPTS, SEEDED_TOKENS = (1, 2, 3), 2, 12
+SMALLEST_CHANCE = 1e-9  # as LARGEST_Z
+LEAST_CHANCE = 1e-9  # told of what is less likely
+MOST_SEEDS = 100
 OPEN_PROMPT = "The"
 PATH = "/v1/completions"
 
@@ -89,8 +95,17 @@ def test_top_p_is_obeyed_or_refused(
 
 
 @pytest.mark.gate("F-STAB-002", severity="P1")
-def test_a_seed_names_one_answer(engine: LoadedEngine, playbook: Playbook, observe: Observe) -> None:
-    """Sampled answers with the same seed are the same ids, asked again; with other seeds some are others."""
+def test_a_seed_names_one_answer(
+    engine: LoadedEngine,
+    declared_artifact: OpenArtifact,
+    playbook: Playbook,
+    run_state: RunState,
+    observe: Observe,
+) -> None:
+    """Sampled answers with the same seed are the same ids, asked again; with other seeds some are others.
+
+    Where all seeds give one answer, more are tried, as many as the logits say that chance would need.
+    """
     from pytest_aprqa.engines.protocol import GenerationRequest
     from pytest_aprqa.suite.same_answer import said
 
@@ -100,7 +115,8 @@ def test_a_seed_names_one_answer(engine: LoadedEngine, playbook: Playbook, obser
         for n, prompt in enumerate(prompts)
         for seed in SEEDS
     ]
-    first, again = ([said(result) for result in engine.generate(requests)] for _ in range(2))
+    results = engine.generate(requests)
+    first, again = ([said(result) for result in some] for some in (results, engine.generate(requests)))
     answers = {(request.prompt, str(one)) for request, one in zip(requests, first, strict=True)}
     problems = [
         f"{request.prompt!r}, seed {request.seed} gives {a}, then {b}"
@@ -111,8 +127,55 @@ def test_a_seed_names_one_answer(engine: LoadedEngine, playbook: Playbook, obser
     observe("different_answers", len(answers), limit=f"> {len(prompts)}")
     observe("answers_that_differ_again", len(problems), limit=0, passed=not problems)
     assert not problems, listed(problems)
-    if len(answers) <= len(prompts):
+    if len(answers) > len(prompts):
+        return
+    request, answer, chance = _least_certain(engine, declared_artifact, run_state, requests, results)
+    observe("chance_of_the_answer", chance)
+    more = _draws_to_doubt(chance)
+    if more > MOST_SEEDS:
         pytest.skip("every seed gives the same answer: the model is too certain to see a seed")
+    drawn = engine.generate([dataclasses.replace(request, seed=MOST_SEEDS + n) for n in range(more)])
+    seen = any(said(one) != answer for one in drawn)
+    observe("seeds_of_one_prompt", more + len(SEEDS), limit=">= 2", passed=seen)
+    assert seen, (
+        f"{more + len(SEEDS)} seeds give the same answer at temperature {request.temperature:g}, whose probability"
+        f" is {chance:.2g} by the logits: the seed or the temperature is ignored"
+    )
+
+
+def _draws_to_doubt(chance: float) -> int:
+    """How many equal draws of an answer with this probability are as unlikely as SMALLEST_CHANCE."""
+    return math.ceil(math.log(SMALLEST_CHANCE) / math.log(chance)) if 0 < chance < 1 else MOST_SEEDS + 1
+
+
+def _least_certain(
+    engine: LoadedEngine,
+    artifact: OpenArtifact,
+    state: RunState,
+    requests: Sequence[GenerationRequest],
+    results: Sequence[GenerationResult],
+) -> tuple[GenerationRequest, Any, float]:
+    """(request, its answer, probability of that by the known logits) of the prompt where another was likeliest."""
+    from pytest_aprqa.engines.errors import EngineUnavailable
+    from pytest_aprqa.suite.next_tokens import logits_after
+    from pytest_aprqa.suite.same_answer import said
+    from pytest_aprqa.suite.sampling_statistics import probabilities
+
+    tokenizer = artifact.tokenizer
+    asked = list({request.prompt: (request, one) for request, one in zip(requests, results, strict=True)}.values())
+    prompts = [one.prompt_ids or tokenizer.encode(request.prompt) for request, one in asked]
+    told = [one.new_ids or tokenizer.encode(one.text, add_special=False) for _, one in asked]
+    try:
+        known = logits_after(engine, state, [([*p, *new], len(p) - 1) for p, new in zip(prompts, told, strict=True)])
+    except EngineUnavailable as error:
+        pytest.skip(f"every seed gives the same answer; {error}")
+    chances = [
+        math.prod(float(probabilities(row, request.temperature)[token]) for token, row in zip(new, rows, strict=False))
+        for (request, _), new, rows in zip(asked, told, known.rows, strict=True)
+    ]
+    least = min(range(len(chances)), key=chances.__getitem__)
+    request, result = asked[least]
+    return request, said(result), max(chances[least], LEAST_CHANCE)
 
 
 @pytest.mark.gate("F-CHAT-004", severity="P1")

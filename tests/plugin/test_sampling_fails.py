@@ -12,8 +12,15 @@ CASES = {
     "halves_the_temperature": ("F-SAMPLE-001", "test_draws_follow_the_temperature", "draws do not follow the logits"),
     "ignores_top_p": ("F-SAMPLE-002", "test_top_p_is_obeyed_or_refused", "draws do not follow the logits"),
     "ignores_the_seed": ("F-STAB-002", "test_a_seed_names_one_answer", ", then ["),
+    "has_one_seed": ("F-STAB-002", "test_a_seed_names_one_answer", "the seed or the temperature is ignored"),
     "ignores_stop_sequences": ("F-CHAT-004", "test_stop_sequences_are_obeyed_or_refused", "is ignored"),
     "forgets_the_first_turn": ("F-HTTP-013", "test_chat_reads_every_turn", "3 turns: "),
+    "leaves_the_port": ("F-HTTP-004", "test_shutdown_leaves_no_process_and_no_port", " still answers"),
+    "broken_by_a_half_closed_client": (
+        "F-SERVE-006",
+        "test_slow_and_half_closed_clients_block_nobody",
+        "status 503",
+    ),
     "leaves_a_process": ("F-HTTP-004", "test_shutdown_leaves_no_process_and_no_port", "after the end of the server: "),
 }
 

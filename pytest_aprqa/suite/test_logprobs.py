@@ -116,6 +116,7 @@ def _judge(
     from pytest_aprqa.suite.compared_sides import NothingCompared
     from pytest_aprqa.suite.next_tokens import logits_after
     from pytest_aprqa.suite.parity import limits_of
+    from pytest_aprqa.suite.served_logprobs import BEST
     from pytest_aprqa.suite.told_logprobs import SHARE_OF_MARGIN, TokenNames, ToldDistance, answer_ids, compare_told
 
     names = TokenNames(artifact.tokenizer)
@@ -133,7 +134,7 @@ def _judge(
     far: list[str] = []
     mistaken: list[str] = []
     for (one, _, new), rows in zip(pairs, known.rows, strict=True):
-        distance = compare_told(one.choices, new, rows[: len(new)], names, limits.margin)
+        distance = compare_told(one.choices, new, rows[: len(new)], names, limits.margin, BEST)
         every.positions += distance.positions
         every.values += distance.values
         every.squares += distance.squares

@@ -75,9 +75,12 @@ class ToldDistance:
 
 
 def compare_told(
-    choices: Sequence[TokenChoice], ids: Sequence[int], logits: Any, names: TokenNames, margin: float
+    choices: Sequence[TokenChoice], ids: Sequence[int], logits: Any, names: TokenNames, margin: float, best: int
 ) -> ToldDistance:
-    """Of the answer IDS with LOGITS [ids, vocabulary]; values of tokens whose name is not theirs alone are left out."""
+    """Of the answer IDS with LOGITS [ids, vocabulary]; values of tokens whose name is not theirs alone are left out.
+
+    `best`: how many were asked for; a token of the answer may be told beside them.
+    """
     from pytest_aprqa.engines.token_choices import log_softmax
 
     distance = ToldDistance()
@@ -92,8 +95,8 @@ def compare_told(
         for token, value in told:
             if token is not None and token < len(row):
                 distance.add(at, token, value, float(row[token]))
-        known = {token for token, _ in told if token is not None}
-        if len(known) == len(told) and known:
+        known = {token for token, _ in told[:best] if token is not None}
+        if len(known) == len(told[:best]) and known:
             _missing(distance, at, known, row, names, margin)
     return distance
 

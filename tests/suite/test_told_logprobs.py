@@ -50,7 +50,7 @@ def choices_of(rows: np.ndarray, ids: list[int], best: int = 3) -> list[TokenCho
 
 def test_the_values_of_the_logits_are_no_distance(names: TokenNames, logits: np.ndarray) -> None:
     ids = [0, 1, 2, 3]
-    distance = compare_told(choices_of(logits, ids), ids, logits, names, MARGIN)
+    distance = compare_told(choices_of(logits, ids), ids, logits, names, MARGIN, 3)
     assert (distance.positions, distance.mistaken) == (4, [])
     assert distance.values == 16
     assert distance.rms < 1e-12
@@ -67,7 +67,7 @@ def test_the_values_of_the_logits_are_no_distance(names: TokenNames, logits: np.
 )
 def test_other_values_are_far(names: TokenNames, logits: np.ndarray, wrong: object) -> None:
     ids = [0, 1, 2, 3]
-    distance = compare_told(choices_of(wrong(logits), ids), ids, logits, names, MARGIN)  # type: ignore[operator]
+    distance = compare_told(choices_of(wrong(logits), ids), ids, logits, names, MARGIN, 3)  # type: ignore[operator]
     assert distance.rms > 0.1
     assert distance.worst is not None
 
@@ -75,7 +75,7 @@ def test_other_values_are_far(names: TokenNames, logits: np.ndarray, wrong: obje
 def test_root_mean_square_of_a_known_error(names: TokenNames, logits: np.ndarray) -> None:
     (choice,) = choices_of(logits[:1], [0], best=1)
     off = TokenChoice(choice.chosen, [TokenLogprob("x", choice.best[0].logprob - 0.5, None, choice.best[0].bytes)])
-    distance = compare_told([off], [0], logits[:1], names, MARGIN)
+    distance = compare_told([off], [0], logits[:1], names, MARGIN, 3)
     assert distance.values == 2
     assert distance.rms == pytest.approx(0.5 / math.sqrt(2))
     assert distance.worst is not None
@@ -86,17 +86,25 @@ def test_another_token_than_the_answers_and_a_best_one_left_out_are_named(
     names: TokenNames, logits: np.ndarray
 ) -> None:
     row = np.array([[5, 4, 3, 2, 1, 0, 0, 0, 0, 0, 0]], np.float32)
-    shifted = compare_told(choices_of(row, [1]), [0], row, names, MARGIN)
+    shifted = compare_told(choices_of(row, [1]), [0], row, names, MARGIN, 3)
     assert shifted.mistaken == ["position 0: 'b', the answer has 'a'"]
     (choice,) = choices_of(row, [1], best=4)
     without = TokenChoice(choice.chosen, choice.best[1:])
-    found = compare_told([without], [1], row, names, MARGIN).mistaken
+    found = compare_told([without], [1], row, names, MARGIN, 3).mistaken
     assert found == ["position 0: 'a' (-0.477) is not among the best 3 told"]
     close = np.array([[5, 4, 3, 2.98, 1, 0, 0, 0, 0, 0, 0]], np.float32)
     (choice,) = choices_of(close, [0], best=4)
     swapped = TokenChoice(choice.chosen, [*choice.best[:2], choice.best[3]])
-    assert compare_told([swapped], [0], close, names, 0.03).mistaken == []
-    assert compare_told([swapped], [0], close, names, 0.01).mistaken
+    assert compare_told([swapped], [0], close, names, 0.03, 3).mistaken == []
+    assert compare_told([swapped], [0], close, names, 0.01, 3).mistaken
+
+
+def test_a_chosen_token_told_beside_the_best_is_none_of_them(names: TokenNames, logits: np.ndarray) -> None:
+    rare = int(logits[0].argmin())
+    (choice,) = choices_of(logits[:1], [rare])
+    beside = TokenChoice(choice.chosen, [*choice.best, choice.chosen])
+    distance = compare_told([beside], [rare], logits[:1], names, MARGIN, 3)
+    assert (distance.mistaken, distance.values) == ([], 5)
 
 
 def test_a_text_that_several_tokens_may_write_names_none(names: TokenNames) -> None:

@@ -42,6 +42,15 @@ class EngineContract:
     tells_logits: ClassVar[bool] = True
     known: ClassVar[dict[str, str]] = {}
 
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        """CollectError where the tests of the contract would prove nothing."""
+        super().__init_subclass__(**arguments)
+        if not _assertions_are_code():
+            raise pytest.Collector.CollectError(
+                f"{cls.__module__}.{cls.__qualname__}: the assertions of the contract are left out by python -O"
+                " (PYTHONOPTIMIZE), every test would pass; run it without, or without --assert=plain"
+            )
+
     # -- what the tests stand on: override to give another model or another way to reach the engine --------------------
 
     @classmethod
@@ -320,6 +329,15 @@ class EngineContract:
                 with pytest.raises(EngineLoadError) as caught:
                     host.load(Artifact(self.format, path, "published", "0" * 64), LIMIT_S)
                 assert "\n" not in str(caught.value)
+
+
+def _assertions_are_code() -> bool:
+    """False under `python -O`, unless pytest rewrote this module."""
+    try:
+        assert not LIMIT_S, "not zero: always raised, where it is code"
+    except AssertionError:
+        return True
+    return False
 
 
 def _requests(prompts: Any = QUESTIONS, *, tokens: int = TOKENS, temperature: float = 0.0, seed: int = 0) -> list[Any]:

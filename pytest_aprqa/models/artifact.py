@@ -28,7 +28,10 @@ PUBLISHED, DERIVED = "published", "derived"
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """One file (or sharded set, by its index) in one format. `sha256` covers its weight files."""
+    """One file (or sharded set, by its index) in one format. `sha256` covers its weight files.
+
+    After `identify_by_state` it is no hash of bytes, and says so: `state-` and 64 hexadecimal digits.
+    """
 
     format: str
     path: Path
@@ -47,14 +50,15 @@ class Artifact:
         return cls(**(fields | {"path": Path(fields["path"])}))
 
 
-_DIGESTS: dict[tuple[str, int, int], str] = {}
+_DIGESTS: dict[tuple[object, ...], str] = {}
 _by_state = False
 
 
 def identify_by_state() -> None:
     """From now on in this process, tell files by path, inode, size and times of change instead of hashing them.
 
-    For runs whose evidence nobody keeps: hashing a large file takes as long as comparing its weights.
+    For runs whose evidence nobody keeps: hashing a large file takes as long as comparing its weights. Whoever says that
+    two files have the same bytes must hash them.
     """
     global _by_state
     _by_state = True
@@ -89,18 +93,22 @@ def _sha256_of(files: list[Path]) -> str:
 
 
 def _digest_of(path: Path) -> str:
-    status = os.stat(path)
-    key = (str(path.resolve()), status.st_size, status.st_mtime_ns)
+    key = _state(path)
     if key not in _DIGESTS:
         _DIGESTS[key] = sha256_of([path])
     return _DIGESTS[key]
 
 
 def _state_of(paths: list[Path]) -> str:
-    """64 hexadecimal digits, other ones when a file was replaced or written to."""
-    states = [(str(path.resolve()), os.stat(path)) for path in paths]
-    told = [(path, s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for path, s in states]
-    return hashlib.sha256(repr(told).encode("utf-8", "surrogateescape")).hexdigest()
+    """`state-` and 64 hexadecimal digits, other ones when a file was replaced or written to."""
+    told = [_state(path) for path in paths]
+    return "state-" + hashlib.sha256(repr(told).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _state(path: Path) -> tuple[object, ...]:
+    """Path and what the file system says of it. The time of change of the entry cannot be set, as that of the data."""
+    s = os.stat(path)
+    return (str(path.resolve()), s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns)
 
 
 class OpenArtifact:

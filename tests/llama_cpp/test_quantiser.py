@@ -23,6 +23,7 @@ from pytest_aprqa.formats.gguf_types import TENSOR_TYPE_IDS
 from pytest_aprqa.formats.opening import open_tensor_file
 from pytest_aprqa.lifecycle.derive import derive
 from pytest_aprqa.models.artifact import Artifact
+from tests.formats.outlier_tensors import ROUNDING, outlier_tensors
 from tests.formats.test_encoders import tensors
 
 pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed: pip install pytest-aprqa[llama]")
@@ -30,7 +31,8 @@ pytestmark = pytest.mark.llama
 
 REPOSITORY = Path(__file__).parents[2]
 TINY = REPOSITORY / "models" / "tiny-qwen2"
-RECORDED = json.loads((REPOSITORY / "tests" / "data" / "llama_cpp_quantiser_nmse.json").read_text())["nmse"]
+DATA = json.loads((REPOSITORY / "tests" / "data" / "llama_cpp_quantiser_nmse.json").read_text())
+RECORDED, OUTLIERS = DATA["nmse"], DATA["outliers"]
 TYPES = sorted(ENCODERS)
 DECODED = sorted(DECODABLE & QUANTISED & set(TENSOR_TYPE_IDS))
 PROMPTS = ["What is 2+2?", "def fibonacci(n):\n    return", "I'm fine, café 12345", "a   b\n\n你好 🙂"]
@@ -71,6 +73,14 @@ def test_error_is_no_larger_than_llama_cpps_on_many_distributions(ggml: ctypes.C
         assert nmse(dtype, encode(dtype, values), values) <= theirs, name
         if dtype in RECORDED:
             assert RECORDED[dtype][name] == pytest.approx(theirs, rel=1e-3)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_error_is_no_larger_than_llama_cpps_on_outliers(ggml: ctypes.CDLL, dtype: str) -> None:
+    for name, values in outlier_tensors().items():
+        theirs = nmse(dtype, quantised_by_llama_cpp(ggml, dtype, values), values)
+        assert nmse(dtype, encode(dtype, values), values) <= theirs + ROUNDING, name
+        assert OUTLIERS[dtype][name] == pytest.approx(theirs, rel=1e-3)
 
 
 @pytest.mark.parametrize("dtype", TYPES)

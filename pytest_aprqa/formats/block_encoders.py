@@ -11,7 +11,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_aprqa.formats.scale_search import best_scale, best_scale_and_minimum, codes_of
+from pytest_aprqa.formats.scale_search import (
+    best_scale,
+    best_scale_and_minimum,
+    codes_of,
+    neighbours,
+    polished,
+    squared_error,
+)
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -19,8 +26,10 @@ Floats = NDArray[np.float32]
 LARGEST_HALF: Final = 65504.0
 #: How far the end of the code range is moved while searching, in codes.
 _SYMMETRIC: Final = tuple(step / 8 for step in range(-7, 8))
-_AFFINE: Final = tuple(step / 10 for step in range(-10, 11))
+_AFFINE: Final = tuple(step / 10 for step in sorted(range(-10, 11), key=abs))
 _REFITS: Final = 3
+#: Steps of the 6-bit scale and minimum of a sub-block that are tried at the end: both up and both down go together.
+_STEPS: Final = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, -1))
 _BELOW_HALF: Final = np.nextafter(np.float32(0.5), np.float32(0))
 #: Elements per chunk of the search: its arrays stay in the processor's second cache.
 _CHUNK: Final = 1 << 16
@@ -78,8 +87,8 @@ def encode_q5_1(rows: Floats) -> Bytes:
 def _affine(rows: Floats, high: int) -> tuple[Bytes, Floats]:
     x = _columns(rows)
     scale, minimum = best_scale_and_minimum(x, high, _AFFINE, not_above_zero=False)
-    scale_bytes, scale = _to_half(scale)
-    minimum_bytes, minimum = _to_half(minimum)
+    scale, minimum = polished(x, _to_half(scale)[1], _to_half(minimum)[1], high)
+    scale_bytes, minimum_bytes = _to_half(scale)[0], _to_half(minimum)[0]
     return np.concatenate([scale_bytes, minimum_bytes], axis=1), codes_of(x, scale, minimum, 0, high)
 
 
@@ -124,14 +133,42 @@ def _k_affine(rows: Floats, high: int) -> tuple[Bytes, Bytes]:
     scales, minimums = best_scale_and_minimum(x, high, _AFFINE, not_above_zero=True)
     d, s = _six_bits(scales.reshape(blocks, 8))
     dmin, m = _six_bits(-minimums.reshape(blocks, 8))
-    for last in [False] * _REFITS + [True]:
-        d_bytes, d = _to_half(d)
-        dmin_bytes, dmin = _to_half(dmin)
+    for _ in range(_REFITS):
+        d, dmin = _to_half(d)[1], _to_half(dmin)[1]
         codes = codes_of(x, (d[:, None] * s).reshape(-1), -(dmin[:, None] * m).reshape(-1), 0, high)
-        if not last:
-            d, dmin, s, m = _refit(x, codes, d, dmin, s, m)
+        d, dmin, s, m = _refit(x, codes, d, dmin, s, m)
+    d, dmin, s, m = _polished_k(x, _to_half(d)[1], _to_half(dmin)[1], s, m, high)
+    codes = codes_of(x, (d[:, None] * s).reshape(-1), -(dmin[:, None] * m).reshape(-1), 0, high)
+    d_bytes, dmin_bytes = _to_half(d)[0], _to_half(dmin)[0]
     head = np.concatenate([d_bytes, dmin_bytes, _packed(s, m)], axis=1)
     return head, codes.astype(np.uint8).T.reshape(blocks, 8, 32)
+
+
+def _polished_k(
+    x: Floats, d: Floats, dmin: Floats, s: Floats, m: Floats, high: int
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """D, DMIN [blocks] (binary16 numbers) and S, M [blocks, 8], or better ones among their neighbours."""
+
+    def error(d: Floats, dmin: Floats, s: Floats, m: Floats) -> Floats:
+        found = squared_error(x, (d[:, None] * s).reshape(-1), -(dmin[:, None] * m).reshape(-1), 0, high)
+        return found.reshape(s.shape)
+
+    best = error(d, dmin, s, m)
+    for up_s, up_m in _STEPS:
+        other_s, other_m = (np.clip(one + np.float32(up), 0, 63) for one, up in ((s, up_s), (m, up_m)))
+        found = error(d, dmin, other_s, other_m)
+        better = found < best
+        best, s, m = np.where(better, found, best), np.where(better, other_s, s), np.where(better, other_m, m)
+    whole = best.sum(axis=1)
+    for candidate in neighbours(dmin):
+        candidate = np.maximum(candidate, np.float32(0))
+        found = error(d, candidate, s, m).sum(axis=1)
+        whole, dmin = np.minimum(found, whole), np.where(found < whole, candidate, dmin)
+    for candidate in neighbours(d):
+        candidate = np.maximum(candidate, np.float32(0))
+        found = error(candidate, dmin, s, m).sum(axis=1)
+        whole, d = np.minimum(found, whole), np.where(found < whole, candidate, d)
+    return d, dmin, s, m
 
 
 def _six_bits(values: Floats) -> tuple[Floats, Floats]:
@@ -187,16 +224,23 @@ def encode_q6_k(rows: Floats) -> Bytes:
     d = -extreme / np.float32(128)
     _, d = _to_half(d)
     scale_codes = np.ascontiguousarray(codes_of(scales.T, d, None, -128, 127).T)
-    for last in [False] * _REFITS + [True]:
-        d_bytes, d = _to_half(d)
+    for _ in range(_REFITS):
+        _, d = _to_half(d)
         codes = codes_of(x, (d[:, None] * scale_codes).reshape(-1), None, -32, 31)
-        if not last:
-            along = np.einsum("ij,ij->j", codes, x).reshape(blocks, 16)
-            squares = np.einsum("ij,ij->j", codes, codes).reshape(blocks, 16)
-            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-                scale_codes = _whole(along / (squares * d[:, None]), scale_codes, -128, 127)
-            norm = (scale_codes * scale_codes * squares).sum(axis=1)
-            d = np.where(norm > 0, (scale_codes * along).sum(axis=1) / np.maximum(norm, np.float32(1)), d)
+        along = np.einsum("ij,ij->j", codes, x).reshape(blocks, 16)
+        squares = np.einsum("ij,ij->j", codes, codes).reshape(blocks, 16)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            scale_codes = _whole(along / (squares * d[:, None]), scale_codes, -128, 127)
+        norm = (scale_codes * scale_codes * squares).sum(axis=1)
+        d = np.where(norm > 0, (scale_codes * along).sum(axis=1) / np.maximum(norm, np.float32(1)), d)
+    _, d = _to_half(d)
+    least = np.full(blocks, np.inf, np.float32)
+    for candidate in (d, *neighbours(d)):
+        found = squared_error(x, (candidate[:, None] * scale_codes).reshape(-1), None, -32, 31)
+        whole_error = found.reshape(blocks, 16).sum(axis=1)
+        least, d = np.minimum(least, whole_error), np.where(whole_error < least, candidate, d)
+    d_bytes, _ = _to_half(d)
+    codes = codes_of(x, (d[:, None] * scale_codes).reshape(-1), None, -32, 31)
     whole = (codes + np.float32(32)).astype(np.uint8).T.reshape(blocks, 2, 4, 32)
     low, high = whole & np.uint8(15), whole >> np.uint8(4)
     nibbles = (low[:, :, :2] | (low[:, :, 2:] << np.uint8(4))).reshape(blocks, 128)

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
+#: Rounding noise of an error in squared spans: sub-blocks that several stretches fit exactly take the same, the first.
+_NOISE = np.float32(3e-6)
 
 
 def best_scale(x: Floats, low: int, high: int, stretches: Sequence[float]) -> Floats:
@@ -68,7 +70,7 @@ def best_scale_and_minimum(
         b = np.minimum(np.where(determinant > 0, b, np.float32(0)), limit)
         a = (along - b * sum_codes) / norm
         error = a * (a * norm - 2 * along + 2 * b * sum_codes) + b * (count * b - 2 * total)
-        better = (error < best) & (a >= 0)
+        better = (error < best - _NOISE) & (a >= 0)
         best = np.where(better, error, best)
         scale, shift = np.where(better, a, scale), np.where(better, b, shift)
     return np.asarray(scale * span, np.float32), np.asarray(shift * span + least, np.float32)
@@ -82,3 +84,36 @@ def codes_of(x: Floats, scale: Floats, minimum: Floats | None, low: int, high: i
     codes = (x if minimum is None else x - minimum) * inverse
     np.rint(codes, out=codes)
     return np.clip(codes, np.float32(low), np.float32(high), out=codes)
+
+
+def squared_error(x: Floats, scale: Floats, minimum: Floats | None, low: int, high: int) -> Floats:
+    """Sum of squared errors per column [blocks] of the nearest codes LOW to HIGH for x ~ scale * code + minimum."""
+    left = codes_of(x, scale, minimum, low, high)
+    left *= scale
+    if minimum is not None:
+        left += minimum
+    left -= x
+    return np.asarray(np.einsum("ij,ij->j", left, left), np.float32)
+
+
+def neighbours(values: Floats) -> tuple[Floats, Floats]:
+    """The binary16 numbers next to VALUES, which are such numbers, below and above; finite ones stay finite."""
+    halves, largest = values.astype(np.float16), np.float16(np.finfo(np.float16).max)
+    below, above = np.nextafter(halves, -largest), np.nextafter(halves, largest)
+    return below.astype(np.float32), above.astype(np.float32)
+
+
+def polished(x: Floats, scale: Floats, minimum: Floats, high: int) -> tuple[Floats, Floats]:
+    """SCALE and MINIMUM, binary16 numbers per column [blocks], or better ones among their neighbours.
+
+    Rounded one by one, they may miss a value that every element has, such as zero; together they need not.
+    """
+    best = squared_error(x, scale, minimum, 0, high)
+    for candidate in neighbours(minimum):
+        error = squared_error(x, scale, candidate, 0, high)
+        best, minimum = np.minimum(error, best), np.where(error < best, candidate, minimum)
+    for candidate in neighbours(scale):
+        candidate = np.maximum(candidate, np.float32(0))
+        error = squared_error(x, candidate, minimum, 0, high)
+        best, scale = np.minimum(error, best), np.where(error < best, candidate, scale)
+    return scale, minimum

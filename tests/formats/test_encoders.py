@@ -13,11 +13,13 @@ from hypothesis.extra import numpy as arrays
 from pytest_aprqa.formats.block_encoders import ENCODERS, LARGEST
 from pytest_aprqa.formats.blocks import BLOCKS
 from pytest_aprqa.formats.codecs import decode, encode
+from tests.formats.outlier_tensors import ROUNDING, outlier_tensors
 
 TYPES = sorted(ENCODERS)
 SEARCHED = sorted(set(TYPES) - {"Q8_0"})
 #: NMSE of llama.cpp's own quantiser on `tensors()`, written by tests/llama_cpp/test_quantiser.py's reference call.
-LLAMA_CPP = json.loads((Path(__file__).parents[1] / "data" / "llama_cpp_quantiser_nmse.json").read_text())["nmse"]
+RECORDED = json.loads((Path(__file__).parents[1] / "data" / "llama_cpp_quantiser_nmse.json").read_text())
+LLAMA_CPP, OUTLIERS = RECORDED["nmse"], RECORDED["outliers"]
 
 
 def there_and_back(dtype, values):
@@ -87,6 +89,26 @@ def test_error_is_that_of_the_number_of_bits(dtype, name):
 @pytest.mark.parametrize("name", sorted(tensors()))
 def test_error_is_no_larger_than_that_of_llama_cpp(dtype, name):
     assert nmse(dtype, tensors()[name]) <= LLAMA_CPP[dtype][name]
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_error_on_outliers_is_no_larger_than_that_of_llama_cpp(dtype):
+    """But for what rounding to binary16 makes of values that both would hit exactly."""
+    recorded = OUTLIERS[dtype]
+    assert set(recorded) == set(outlier_tensors())
+    for name, values in outlier_tensors().items():
+        assert nmse(dtype, values) <= recorded[name] + ROUNDING, name
+
+
+@pytest.mark.parametrize("dtype", ["Q4_K", "Q5_K", "Q6_K"])
+def test_k_types_are_clearly_better_where_the_search_pays(dtype):
+    assert nmse(dtype, tensors()["gauss"]) < 0.97 * LLAMA_CPP[dtype]["gauss"]
+
+
+@pytest.mark.parametrize("dtype", ["Q4_1", "Q5_1", "Q4_K", "Q5_K"])
+def test_two_values_are_hit_up_to_one_rounding(dtype):
+    """All sub-blocks of such a tensor must choose the same of the scales that fit them."""
+    assert nmse(dtype, outlier_tensors()["signs"]) < 5e-7
 
 
 @pytest.mark.parametrize("dtype", TYPES)

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 DRAWS, DRAWS_SERVED = 300, 120
 TEMPERATURES = (1.0, 1.5, 2.0)  # the first at which the model is uncertain enough
 UNCERTAIN = 0.9  # share of the best token above which draws say little
-TOP_P = 0.6
+TOP_P = (0.6, 0.75, 0.9)
+DOUBTFUL = 0.8  # share of the best token of a nucleus at which 120 draws of it alone are seen
 LARGEST_Z = 6.0  # one sound engine in a thousand million is refused
 SEEDS, SEEDED_PROMPTS, SEEDED_TOKENS = (1, 2, 3), 2, 12
 SMALLEST_CHANCE = 1e-9  # as LARGEST_Z
@@ -76,12 +77,15 @@ def test_top_p_is_obeyed_or_refused(
     from pytest_aprqa.suite.sampling_statistics import probabilities, share_between
 
     with _client(engine, playbook) as client:
-        body = request_fields(engine, client) | {"max_tokens": 1, "top_p": TOP_P, "temperature": 1.0}
+        body = request_fields(engine, client) | {"max_tokens": 1, "top_p": TOP_P[0], "temperature": 1.0}
         first = client.post(PATH, json=body | {"prompt": playbook.matrix.prompts[0]})
         if _is_refused(first, "top_p", observe):
             return
         prompt, logits, temperature = _uncertain_prompt(engine, declared_artifact, playbook, run_state, observe)
-        top_p = share_between(probabilities(logits, temperature), TOP_P)
+        shares = [share_between(probabilities(logits, temperature), least) for least in TOP_P]
+        # A nucleus that is nearly one token shows neither a seed nor a sampler.
+        doubtful = (one for one in shares if float(probabilities(logits, temperature, one).max()) <= DOUBTFUL)
+        top_p = next(doubtful, shares[-1])
         observe("top_p", top_p)
         drawn: list[tuple[list[int] | None, str]] = []
         for seed in range(DRAWS_SERVED):

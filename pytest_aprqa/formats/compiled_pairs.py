@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 #: Sums may be reordered into vector lanes; NaN and infinity keep their meaning.
 _FLAGS: Final = {"reassoc", "contract", "nsz", "arcp"}
-#: Values decoded at once: both sides in 16 KiB.
-PIECE: Final = 1 << 11
+#: Values decoded at once: both sides in 64 KiB of the second cache, long stretches of each file one after the other.
+PIECE: Final = 1 << 13
 #: Longest segment (a head of a projection, whole blocks) that one piece may have to hold.
-LONGEST: Final = 1 << 14
+LONGEST: Final = 1 << 15
 
 _F32, _F16, _BF16, _Q8_0, _Q4_0, _Q4_K, _Q5_K, _Q6_K = range(8)
 #: Types with a decoder here; others are decoded before and given as F32.
@@ -34,7 +34,8 @@ _NOTHING: Final = np.empty(0, np.float32)
 _NOTHING.flags.writeable = False
 
 
-# Decoders follow ggml's reference code and its order of operations: results are those of `codecs` bit for bit.
+# Decoders follow ggml's reference code and its order of operations: results are those of `codecs` bit for bit. Loops
+# over a block end at a size that the compiler does not know: it unrolls short ones of known length to single values.
 @numba.njit(nogil=True, cache=True)
 def _half(bits):  # type: ignore[no-untyped-def]
     """Binary16 pattern -> float32."""
@@ -62,13 +63,13 @@ def _halves(words, at, out):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def _eights(raw, words, at, out):  # type: ignore[no-untyped-def]
+def _eights(signed, words, at, out):  # type: ignore[no-untyped-def]
     for block in range(out.size // 32):
         number = at // 32 + block
         scale = _half(words[number * 17])
-        codes, values = raw[number * 34 + 2 : number * 34 + 34], out[block * 32 : block * 32 + 32]
-        for i in range(32):
-            values[i] = np.float32(np.int8(codes[i])) * scale
+        codes, values = signed[number * 34 + 2 : number * 34 + 34], out[block * 32 : block * 32 + 32]
+        for i in range(values.size):
+            values[i] = np.float32(codes[i]) * scale
 
 
 @numba.njit(nogil=True, cache=True)
@@ -76,11 +77,12 @@ def _fours(raw, words, at, out):  # type: ignore[no-untyped-def]
     for block in range(out.size // 32):
         number = at // 32 + block
         scale = _half(words[number * 9])
-        codes, values = raw[number * 18 + 2 : number * 18 + 18], out[block * 32 : block * 32 + 32]
-        for i in range(16):
-            values[i] = scale * np.float32(np.int32(codes[i] & np.uint8(15)) - np.int32(8))
-        for i in range(16):
-            values[16 + i] = scale * np.float32(np.int32(codes[i] >> np.uint8(4)) - np.int32(8))
+        codes = raw[number * 18 + 2 : number * 18 + 18]
+        low, high = out[block * 32 : block * 32 + 16], out[block * 32 + 16 : block * 32 + 32]
+        for i in range(low.size):
+            low[i] = scale * (np.float32(np.uint8(codes[i] & np.uint8(15))) - np.float32(8))
+        for i in range(high.size):
+            high[i] = scale * (np.float32(np.uint8(codes[i] >> np.uint8(4))) - np.float32(8))
 
 
 @numba.njit(nogil=True, cache=True)
@@ -104,7 +106,7 @@ def _k_affine(raw, words, at, out, fifth):  # type: ignore[no-untyped-def]
             codes, values = raw[first : first + 32], out[block * 256 + group * 32 : block * 256 + group * 32 + 32]
             shift = np.uint8(4 * (group % 2))
             if fifth:
-                for i in range(32):
+                for i in range(values.size):
                     bit = ((high[i] >> np.uint8(group)) & fifth) << np.uint8(4)
                     values[i] = step * np.float32(np.uint8(((codes[i] >> shift) & np.uint8(15)) | bit)) - under
             else:
@@ -125,14 +127,15 @@ def _sixes(raw, words, at, out):  # type: ignore[no-untyped-def]
             low, high = raw[first : first + 16], raw[pairs : pairs + 16]
             values = out[block * 256 + group * 16 : block * 256 + group * 16 + 16]
             shift, up = np.uint8(4 * (quarter // 2)), np.uint8(2 * quarter)
-            for i in range(16):
+            for i in range(values.size):
                 code = ((low[i] >> shift) & np.uint8(15)) | (((high[i] >> up) & np.uint8(3)) << np.uint8(4))
-                values[i] = step * np.float32(np.int32(np.uint8(code)) - np.int32(32))
+                values[i] = step * (np.float32(np.uint8(code)) - np.float32(32))
 
 
 @numba.njit(nogil=True, cache=True)
-def _decode(kind, raw, words, floats, at, out):  # type: ignore[no-untyped-def]
+def _decode(stored, at, out):  # type: ignore[no-untyped-def]
     """Values AT and following into OUT; 1 where one that is not finite may have been taken for a finite one."""
+    kind, raw, signed, words, floats = stored
     if kind == _F32:
         part = floats[at : at + out.size]
         for i in range(out.size):
@@ -144,7 +147,7 @@ def _decode(kind, raw, words, floats, at, out):  # type: ignore[no-untyped-def]
     elif kind == _F16:
         return _halves(words, at, out)
     elif kind == _Q8_0:
-        _eights(raw, words, at, out)
+        _eights(signed, words, at, out)
     elif kind == _Q4_0:
         _fours(raw, words, at, out)
     elif kind == _Q6_K:
@@ -200,20 +203,18 @@ def _products(x, y):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def _rows(left, right, two, columns, piece, segment, rows, products, figures):  # type: ignore[no-untyped-def]
+def _rows(source, target, two, columns, piece, segment, rows, products, figures):  # type: ignore[no-untyped-def]
     """ROWS (rows, 3): errors, energies of the source, of the target; PRODUCTS (3, rows, segments of a row)."""
-    kind_x, raw_x, words_x, floats_x = left
-    kind_y, raw_y, words_y, floats_y = right
     x, y = np.empty(piece, np.float32), np.empty(piece, np.float32)
     signed, unsigned = y.view(np.int32), y.view(np.uint32)
     for row in range(rows.shape[0]):
         for start in range(0, columns, piece):
             size, at = min(piece, columns - start), row * columns + start
-            figures[5] += _decode(kind_y, raw_y, words_y, floats_y, at, y[:size])
+            figures[5] += _decode(target, at, y[:size])
             rows[row, 2] += _own(y[:size], signed[:size], unsigned[:size], figures)
             if not two:
                 continue
-            figures[5] += _decode(kind_x, raw_x, words_x, floats_x, at, x[:size])
+            figures[5] += _decode(source, at, x[:size])
             error, energy = _apart(x[:size], y[:size])
             rows[row, 0] += error
             rows[row, 1] += energy
@@ -226,7 +227,7 @@ def _rows(left, right, two, columns, piece, segment, rows, products, figures):  
                 products[2, row, number] += yy
 
 
-Side = tuple[int, NDArray[np.uint8], NDArray[np.uint16], NDArray[np.float32]]
+Side = tuple[int, NDArray[np.uint8], NDArray[np.int8], NDArray[np.uint16], NDArray[np.float32]]
 
 
 def side(dtype: str, raw: NDArray[np.uint8]) -> Side | None:
@@ -237,7 +238,7 @@ def side(dtype: str, raw: NDArray[np.uint8]) -> Side | None:
     raw = raw.view()
     raw.flags.writeable = False  # maps are so: one compiled form for both
     floats = raw.view(np.float32) if dtype == "F32" else _NOTHING
-    return KINDS[dtype], raw, raw.view(np.uint16), floats
+    return KINDS[dtype], raw, raw.view(np.int8), raw.view(np.uint16), floats
 
 
 def rows_of(

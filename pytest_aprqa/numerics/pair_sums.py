@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     Sums = NDArray[numpy.float64]
 
-AT_ONCE: Final = 1 << 16  # values: both sides and their difference stay in the processor's second cache
+AT_ONCE: Final = 1 << 17  # values: smaller arrays stay in a second cache, but threads then wait for each other
 _COMPILED_AT_ONCE: Final = 1 << 20  # the compiled loops cut pieces of their own: more only saves calls
 _COMPARED: Final = 1 << 17  # bytes
 

@@ -68,6 +68,9 @@ class Planner:
             playbook = load_playbook(path)
         except PlaybookError:
             return Plan(path, integrity=integrity)  # the run says what is wrong with it
+        if playbook.model.hf_repo != model_id:  # found by its name, which says no organisation
+            reason = f"{path.name} is a playbook of {playbook.model.hf_repo}; make one with aprqa bootstrap"
+            return Plan(path, integrity=integrity, reason=reason)
         return Plan(path, playbook, integrity, warning=self._too_small(playbook))
 
     def _compared_with_lock(self, path: Path) -> str:

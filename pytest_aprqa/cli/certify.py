@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 from collections.abc import Iterator, Sequence
@@ -196,7 +197,7 @@ def _certify_each(
         result = Certification(
             model_id, str(plan.path) if plan.path else None, tier=tier.name, reason=plan.reason, warning=plan.warning
         )
-        folder = output / _short(model_id)
+        folder = _folder_of(model_id, output)
         if dry_run:
             say_plan(say, result, folder / "certificate.json", options["sign"])
             yield result
@@ -219,6 +220,17 @@ def _short(model_id: str) -> str:
     return model_id.rpartition("/")[2].lower().replace(".", "-")
 
 
+def _folder_of(model_id: str, output: Path) -> Path:
+    """OUTPUT/SHORT-NAME; where that is of a model of another organisation, OUTPUT/ORGANISATION--SHORT-NAME."""
+    folder = output / _short(model_id)
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+        with (folder / "evidence.jsonl").open(encoding="utf-8") as log:
+            model = json.loads(log.readline())["scenario"]["model"]
+        if f"{model['org']}/{model['name']}" != model_id:
+            return output / f"{model_id.partition('/')[0].lower().replace('.', '-')}--{_short(model_id)}"
+    return folder
+
+
 def _run(
     result: Certification,
     playbook: Playbook | None,
@@ -231,8 +243,10 @@ def _run(
     **options: Any,
 ) -> None:
     """Run pytest on the playbook; update the row of the registry when there is a score."""
+    from pytest_aprqa.cli.evidence_input import LOG_NAME
     from pytest_aprqa.cli.progress_bar import working
     from pytest_aprqa.cli.run import arguments_for_pytest, captured_pytest
+    from pytest_aprqa.reporting.report_files import CERTIFICATE
 
     workers = _fitting_workers(playbook, options["workers"], say)
     extra = ["--tier", tier.name, "--evidence-dir", str(folder), "-q", "--tb=no", "-p", "no:cacheprovider"]
@@ -247,21 +261,33 @@ def _run(
         if value is not None:
             extra += [name, str(value)]
     extra += [flag for flag, on in (("--no-gpu", options["no_gpu"]), ("--no-integrity-check", no_lock)) if on]
+    before = _states(folder)
     with working(f"running {result.model_id}"):
         code, output = captured_pytest(arguments_for_pytest(str(result.playbook), tuple(extra)))
-    if code in (USAGE_EXIT, NO_TESTS_EXIT) or code < 0 or not (folder / "evidence.jsonl").is_file():
+    written = {name for name, state in _states(folder).items() if state != before.get(name)}
+    if code in (USAGE_EXIT, NO_TESTS_EXIT) or code < 0 or LOG_NAME not in written:
         lines = [line for line in output.splitlines() if line.strip()]
         errors = [line for line in lines if line.startswith("ERROR")]
         result.reason = (errors or lines or [f"pytest ended with {code}"])[-1].removeprefix("ERROR: ")[:2000]
         say(f"  Not run: {result.reason}", fg="red")
         return
     _record(result, tier, registry, folder, say, speeds=not options["no_speeds"])
-    if options["sign"] is not None:
+    if options["sign"] is not None and CERTIFICATE in written:
         _sign(result, folder, options["sign"], say)
     if options["oracle_enhance"]:
         _write_checklist(folder, say)
     if options["auto_ticket"]:
         _write_tickets(folder, options["ticket_repo"], say)
+
+
+def _states(folder: Path) -> dict[str, tuple[int, ...]]:
+    """What tells the files of one run from those that an earlier one left in the same folder."""
+    states: dict[str, tuple[int, ...]] = {}
+    for name in ("evidence.jsonl", "certificate.json"):
+        with contextlib.suppress(OSError):
+            status = (folder / name).stat()
+            states[name] = (status.st_ino, status.st_size, status.st_mtime_ns)
+    return states
 
 
 def _fitting_workers(playbook: Playbook | None, requested: int, say: Say) -> int:

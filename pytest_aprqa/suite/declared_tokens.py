@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 BOS_CAUSE = "another BOS id: a template or engine that writes it begins every text with the wrong token"
 END_CAUSE = "another EOS id: engines and templates that ask for one end token take the wrong one"
+TEMPLATES_CAUSE = "two chat templates that differ under two keys: engines take one or the other"
 SHOWN_CAUSE = "control tokens are no longer special: engines show them in answers and take them from a user's text"
 HIDDEN_CAUSE = "ordinary added tokens became special: engines drop them from answers"
 SHOWN = 5
@@ -23,7 +24,18 @@ def special_token_problems(source: OpenArtifact, target: OpenArtifact) -> list[T
     """What the target declares otherwise than the source folder. ModelError: a companion that cannot be read."""
     begins, ends = _begin_problems(source, target), _end_problems(source, target)
     kinds = _kind_problems(source.tokenizer, target.tokenizer)
-    return [*begins, *ends, *kinds, *_match_problems(source.tokenizer, target.tokenizer)]
+    matches = _match_problems(source.tokenizer, target.tokenizer)
+    return [*begins, *ends, *kinds, *matches, *_template_problems(target)]
+
+
+def _template_problems(target: OpenArtifact) -> Iterator[TokenProblem]:
+    """APR metadata has room for the chat template under two keys: with two templates it says nothing."""
+    if target.format != "apr":
+        return
+    first, second = (target.file.metadata.get(key) for key in ("tokenizer.chat_template", "chat_template"))
+    if isinstance(first, str) and isinstance(second, str) and first != second:
+        lengths = [f"{len(one)} characters" for one in (first, second)]
+        yield TokenProblem("chat_template", -1, lengths[0], lengths[1], TEMPLATES_CAUSE)
 
 
 def _begin_problems(source: OpenArtifact, target: OpenArtifact) -> Iterator[TokenProblem]:

@@ -28,18 +28,18 @@ def other_declarations(source: OpenArtifact, target: OpenArtifact) -> dict[str, 
 
 
 def _of_gguf(mine: Mapping[str, Any], source: OpenArtifact, target: OpenArtifact) -> dict[str, Row]:
-    """Keys of GGUF that llama.cpp obeys: rotated values of a head, values of a value head, experts of a token."""
+    """Keys of GGUF that llama.cpp obeys: those of the family, values of a value head, experts of a token."""
     from pytest_aprqa.models.families import FAMILIES
+    from pytest_aprqa.suite.family_keys import keys_of_family
     from pytest_aprqa.suite.scale_declarations import scales_of_gguf
 
     metadata, config = target.file.metadata, source.config
     expected: dict[str, Any] = {}
-    if config.architecture in FAMILIES:  # of the others some rotate a part of a head by default
-        part = _rotated_part(mine) or 1.0
-        expected = {"rope.dimension_count": int(config.head_dim * part), "attention.value_length": config.head_dim}
+    if config.architecture in FAMILIES:
+        expected = {"attention.value_length": config.head_dim}
     if config.num_experts and mine.get("num_experts_per_tok") is not None:
         expected["expert_used_count"] = mine["num_experts_per_tok"]
-    rows = scales_of_gguf(mine, source, target)
+    rows = scales_of_gguf(mine, source, target) | keys_of_family(mine, source, target)
     if metadata.get(f"{target.config.architecture}.attention.causal") is False:  # each token would see the later ones
         rows["attention.causal"] = (False, True, False)
     for field, wanted in expected.items():

@@ -125,7 +125,16 @@ def type_problems(
     short = SHORTEST_BLOCK.get(artifact.format, 32)
     judged = {one: _fallbacks(entries, source, labels, one, short) for one in candidates}
     label = min(judged, key=lambda one: len(judged[one]))
-    return label, judged[label]
+    return label, _false_claim(artifact, entries, most) + judged[label]
+
+
+def _false_claim(artifact: OpenArtifact, entries: dict[str, TensorEntry], most: str) -> list[TypeProblem]:
+    """The `quantization` of APR metadata where no tensor has that type; it names no mixture and judges no tensor."""
+    claim = artifact.file.metadata.get("quantization") if artifact.format == "apr" else None
+    kind = claim.get("quant_type") if isinstance(claim, dict) else None
+    if not isinstance(kind, str) or any(entry.dtype == base_type(kind) for entry in entries.values()):
+        return []
+    return [TypeProblem("quantization.quant_type", most, f"declared {kind}", "declares another type than it has")]
 
 
 def _fallbacks(

@@ -11,8 +11,12 @@ EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 
 
 def is_stored_copy(source: OpenArtifact, target: OpenArtifact) -> bool:
-    """True where the target's head of its own may be a copy of the tied one: GGUF has no flag that would say so."""
-    return source.config.tied_embeddings and target.format == "gguf" and HEAD in target.tensors.names()
+    """True where the target's head of its own may be a copy of the tied one, and the target does not say otherwise.
+
+    GGUF has no flag that would say so; the `apr` program writes the copy without its flag.
+    """
+    silent = target.format == "gguf" or (target.format == "apr" and target.file.metadata.get("tied_embeddings") is None)
+    return source.config.tied_embeddings and silent and HEAD in target.tensors.names()
 
 
 def with_head(source: OpenArtifact, target: OpenArtifact) -> OpenArtifact:

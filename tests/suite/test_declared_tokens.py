@@ -74,6 +74,15 @@ def test_added_tokens_that_eat_spaces_are_named(random_qwen2_folder, tmp_path, f
     assert of(special_token_problems, random_qwen2_folder, other) == expected
 
 
+def test_two_templates_of_an_apr_file_are_one(random_qwen2_folder, tmp_path):
+    from pytest_aprqa.defects.declarations import set_apr
+
+    file = convert(random_qwen2_folder, ["apr"], tmp_path)
+    assert of(special_token_problems, random_qwen2_folder, file) == []
+    set_apr(chat_template="{{ messages }}", tokenizer__chat_template="{{ messages[0] }}")(file)
+    assert [row[0] for row in of(special_token_problems, random_qwen2_folder, file)] == ["chat_template"]
+
+
 def test_dropout_that_was_left_in_is_named(random_qwen2_folder, tmp_path):
     document = json.loads((random_qwen2_folder / "tokenizer.json").read_text())
     document["model"]["dropout"] = 0.1

@@ -166,3 +166,21 @@ def test_a_file_without_a_matrix_of_its_label_declares_another_type(query, named
     expected = [("general.file_type", "declares another type than it has")] if named else []
     assert problems(types, 15) == expected
     assert problems(types, 15, shape=(64, 128)) == []
+
+
+@pytest.mark.parametrize(
+    ("claim", "wrong"),
+    [
+        ({"quant_type": "q4_k", "bits": 4}, False),
+        ({"quant_type": "q6_k", "bits": 6}, True),
+        ({"quant_type": "q8"}, True),
+        (None, False),
+        ("q4_k", False),
+    ],
+)
+def test_an_apr_file_claims_a_type_that_it_has(claim, wrong):
+    one = artifact(layers("Q4_K"), format_name="apr")
+    one.file.metadata = {"quantization": claim}
+    origin = {n: TensorEntry(n, "BF16", one.tensors.entry(n).shape, 0, 0) for n in one.tensors.names()}
+    found = [(p.where, p.cause) for p in type_problems(one, origin, ("DECLARED",))[1]]
+    assert found == ([("quantization.quant_type", "declares another type than it has")] if wrong else [])

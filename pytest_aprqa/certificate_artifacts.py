@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,36 @@ def check_artifacts(content: dict[str, Any], evidence: Sequence[Evidence], model
     checks = [_check_one(artifact, recorded.get(artifact["sha256"]), model_path) for artifact in content["artifacts"]]
     if not any(check.state == PASSED for check in checks) and not any(check.state == FAILED for check in checks):
         checks.append(Check("artifacts", FAILED, "no file of the model was found here: name its folder: --model-path"))
+    return checks + _check_declarations(content, evidence, model_path)
+
+
+def _check_declarations(content: dict[str, Any], evidence: Sequence[Evidence], model_path: Path | None) -> list[Check]:
+    """Configuration, tokenizer and template beside the SafeTensors weights; older certificates say nothing of them."""
+    from pytest_aprqa.declared_files import declarations_digest
+    from pytest_aprqa.models.location import find_artifact_file
+
+    claimed = content.get("declarations", [])
+    places = {Path(str(e.artifact.get("path"))) for e in evidence if e.artifact and _is_source(e.artifact)}
+    if model_path is not None:
+        found = find_artifact_file(model_path, "safetensors")
+        places = {found} if found is not None else set()
+    places = {path for path in places if path.exists()}
+    if not claimed or not places:
+        return [Check("declarations", NOT_CHECKED, "no SafeTensors model is here to compare")] if claimed else []
+    checks = []
+    for path in sorted(places):
+        digest = declarations_digest(path)
+        folder = path if path.is_dir() else path.parent
+        told = f"{folder}: configuration, tokenizer and template have SHA-256 {digest}"
+        if digest in claimed:
+            checks.append(Check("declarations", PASSED, told))
+        else:
+            checks.append(Check("declarations", FAILED, f"{told}, the certificate says {', '.join(claimed)}"))
     return checks
+
+
+def _is_source(artifact: Mapping[str, Any]) -> bool:
+    return artifact.get("format") == "safetensors" and artifact.get("origin") != DERIVED
 
 
 def _check_one(artifact: dict[str, Any], recorded: Path | None, model_path: Path | None) -> Check:

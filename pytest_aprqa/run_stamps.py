@@ -46,9 +46,12 @@ def run_stamps(item: pytest.Item, state: RunState) -> dict[str, str]:
 
 
 def source_stamp(model: ModelUnderTest) -> dict[str, str]:
-    """The digest of the ground truth, where there is one."""
+    """The digests of the ground truth and of what is declared beside it, where there is one."""
+    from pytest_aprqa.declared_files import declarations_digest
+
     try:
-        return {names.SOURCE_DIGEST: model.source().sha256}
+        source = model.source()
+        return {names.SOURCE_DIGEST: source.sha256, names.DECLARATIONS_DIGEST: declarations_digest(source.path)}
     except (OSError, ValueError, RuntimeError):
         return {}
 

@@ -13,6 +13,7 @@ COLLECTION, COLLECTION_ITEMS = "collection_sha256", "collection_items"
 SHARD, SHARD_ITEMS = "shard", "shard_items"
 SPLIT, SPLIT_ITEMS = "split_sha256", "split_items"  # the items that were split: the collection, or a selection of it
 PLAYBOOK_DIGEST, SOURCE_DIGEST = "playbook_sha256", "source_sha256"
+DECLARATIONS_DIGEST = "declarations_sha256"  # of configuration, tokenizer and template beside the source's weights
 PLUGIN_VERSION, LIMITS_VERSION = "plugin_version", "limits_version"
 # Beginning of the reason of a check that should have looked and could not: nothing is proven, so it counts as left out.
 NOT_TRIED = "not tried: "

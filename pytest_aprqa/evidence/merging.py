@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from pytest_aprqa.evidence.collection_record import (
+    DECLARATIONS_DIGEST,
     LIMITS_VERSION,
     PLAYBOOK_DIGEST,
     PLUGIN_VERSION,
@@ -65,6 +66,9 @@ def merge(runs: Sequence[Run]) -> list[Evidence]:
     _same_everywhere(runs, "playbook", lambda e: e.playbook, lambda e: e.metadata.get(PLAYBOOK_DIGEST))
     _same_everywhere(runs, "artifact", _artifact_place, lambda e: (e.artifact or {}).get("sha256"))
     _same_everywhere(runs, "source of", lambda e: e.playbook, lambda e: e.metadata.get(SOURCE_DIGEST))
+    _same_everywhere(
+        runs, "configuration or tokenizer of", lambda e: e.playbook, lambda e: e.metadata.get(DECLARATIONS_DIGEST)
+    )
     _same_everywhere(runs, "plugin", lambda e: "version", lambda e: e.metadata.get(PLUGIN_VERSION))
     _same_everywhere(runs, "limits", lambda e: "version", lambda e: e.metadata.get(LIMITS_VERSION))
     shards = {run.name: run.shard for run in runs}

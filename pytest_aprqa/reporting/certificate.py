@@ -66,6 +66,7 @@ def certificate(evidence: Sequence[Evidence], score: QualificationScore, evidenc
         "categories": facts["categories"],
         "engines": _engines(tested),
         "artifacts": _artifacts(evidence),
+        **_declarations(evidence),
         "scope": facts["scope"],
         "not_tested": {
             "gateways": facts["not_evaluated_gateways"],
@@ -143,6 +144,12 @@ def _artifacts(evidence: Iterable[Evidence]) -> list[dict[str, Any]]:
             "source_sha256": artifact.get("source_sha256"),
         }
     return [found[key] for key in sorted(found)]
+
+
+def _declarations(evidence: Iterable[Evidence]) -> dict[str, list[str]]:
+    """Digests of configuration, tokenizer and template, one a model; nothing for records that have none."""
+    found = sorted({digest for entry in evidence if (digest := entry.metadata.get(names.DECLARATIONS_DIGEST))})
+    return {"declarations": found} if found else {}
 
 
 def _skipped(evidence: Iterable[Evidence]) -> list[dict[str, Any]]:

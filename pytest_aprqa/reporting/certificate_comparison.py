@@ -70,9 +70,9 @@ def check_score(content: dict[str, Any], evidence: Sequence[Evidence]) -> list[C
         "/".join(str(m.get(k) or "") for k in ("org", "name")) for e in evidence if (m := e.scenario.get("model"))
     }
     wrong = [
-        Check(f"score: {name}", FAILED, f"the certificate says {_shown(content[name])}, the evidence {_shown(value)}")
-        for name, value in again.items()
-        if content[name] != value
+        Check(f"score: {name}", FAILED, f"the certificate says {_shown(said)}, the evidence {_shown(value)}")
+        for name in dict.fromkeys((*again, *content))
+        if (said := content.get(name)) != (value := again.get(name))
     ]
     if models and set(str(content["model_id"]).split(", ")) - models:
         wrong.append(

@@ -48,6 +48,7 @@ def _facts(content: dict[str, Any]) -> list[str]:
         ["auditor", content["auditor"]],
         ["items", f"{collection['found']} of {expected}" + ("" if collection["complete"] else " (a part)")],
         *([f"playbook {p['name']}", p["sha256"] or "digest not recorded"] for p in playbooks),
+        *(["configuration and tokenizer", digest] for digest in content.get("declarations", [])),
         ["evidence.json", content["evidence_hash"]],
         ["scoring rules, limits", f"{content['rules']['scoring']}, {content['rules']['limits']}"],
         ["black swans caught", str(content["black_swans_caught"])],

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import shutil
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from pytest_aprqa.cli.main import call
+from pytest_aprqa.declared_files import declarations_digest
 from pytest_aprqa.evidence.log import EvidenceLog, read_log
 from pytest_aprqa.reporting.certificate_comparison import check_expiry
 from pytest_aprqa.reporting.report_files import write_reports
@@ -207,6 +209,51 @@ def test_another_playbook_is_found(run, model, tmp_path, monkeypatch, capsys):
     assert verify(capsys, run)[1]["playbook: tiny-mvp"][0] == "passed"
     (tmp_path / "tiny-mvp.playbook.yaml").write_text("name: easier\n")
     assert digest in failures(capsys, run)["playbook: tiny-mvp"]
+
+
+@pytest.fixture
+def declared(tmp_path, model):
+    """The run of a model with a configuration, a tokenizer and a page about it; every entry says their digest."""
+    for name in ("config.json", "tokenizer.json", "README.md"):
+        (model / name).write_text("{}")
+    entries = entries_of(model)
+    for entry in entries:
+        entry.metadata["declarations_sha256"] = declarations_digest(model / "model.safetensors")
+    return write_run(tmp_path / "declared", entries)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "state"),
+    [
+        ("README.md", "another page", "passed"),
+        ("config.json", '{"rope_theta": 1}', "failed"),
+        ("tokenizer.json", "{} ", "failed"),
+        ("chat_template.jinja", "", "failed"),
+        ("merges.txt", "", "failed"),
+        ("config.json", None, "failed"),
+    ],
+)
+def test_a_changed_configuration_beside_the_same_weights_is_found(declared, model, tmp_path, capsys, name, text, state):
+    assert verify(capsys, declared)[1]["declarations"][0] == "passed"
+    shutil.copytree(model, tmp_path / "copy")
+    if text is None:
+        (model / name).unlink()
+    else:
+        (model / name).write_text(text)
+    for arguments in ([], ["--model-path", model]):
+        assert verify(capsys, declared, *arguments)[1]["declarations"][0] == state
+    assert not failures(capsys, declared, "--model-path", tmp_path / "copy")
+
+
+def test_a_certificate_cannot_leave_the_configuration_out_or_name_another(declared, run, model, capsys):
+    assert "declarations" not in json.loads((run / "certificate.json").read_text())
+    assert "declarations" not in verify(capsys, run)[1], "older evidence says nothing of it"
+    change_certificate(run, declarations=["e" * 64])
+    assert set(failures(capsys, run)) == {"score: declarations", "declarations"}
+    content = json.loads((declared / "certificate.json").read_text())
+    assert content.pop("declarations") == [declarations_digest(model)]
+    (declared / "certificate.json").write_text(json.dumps(content))
+    assert list(failures(capsys, declared)) == ["score: declarations"]
 
 
 @pytest.mark.parametrize(("seconds", "state"), [(-1, "passed"), (1, "failed")])

@@ -28,6 +28,7 @@ def entry(name, order, **changes):
             "order": str(order),
             "playbook_sha256": "a" * 64,
             "source_sha256": "b" * 64,
+            "declarations_sha256": "d" * 64,
             "plugin_version": "1",
             "limits_version": "2/1",
         },
@@ -139,6 +140,7 @@ def test_a_mark_that_is_no_shard_is_refused(text):
     [
         ({"metadata": {"playbook_sha256": "f" * 64}}, "shard-2: another playbook p .found f+, limit a+ of shard-1"),
         ({"metadata": {"source_sha256": "f" * 64}}, "shard-2: another source of p"),
+        ({"metadata": {"declarations_sha256": "f" * 64}}, "shard-2: another configuration or tokenizer of p"),
         ({"metadata": {"plugin_version": "9"}}, "shard-2: another plugin version .found 9, limit 1 of shard-1"),
         ({"metadata": {"limits_version": "9/9"}}, "shard-2: another limits version"),
         ({"artifact": {"format": "gguf", "sha256": "f" * 64}}, "another artifact gguf of p"),

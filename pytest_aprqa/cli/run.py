@@ -48,8 +48,9 @@ def command(ctx: click.Context, playbook: str, pytest_arguments: tuple[str, ...]
             raise click.UsageError(f"{argument.partition('=')[0]} is of an earlier tool: {advice}")
     pytest_arguments, wanted_file = evidence_file_of(pytest_arguments)
     arguments = arguments_for_pytest(playbook, pytest_arguments)
+    earlier = _state_of_evidence(wanted_file)
     code, facts = (exit_code(run_pytest(arguments)), {}) if not as_json else _with_result(arguments)
-    if wanted_file is not None:
+    if wanted_file is not None and _state_of_evidence(wanted_file) != earlier:  # else pytest has said why
         _copy_evidence(wanted_file)
     if as_json:
         click.echo(json.dumps({"exit_code": code, "folder": None, "outcomes": {}, "score": None} | facts, indent=2))
@@ -76,11 +77,20 @@ def evidence_file_of(given: tuple[str, ...]) -> tuple[tuple[str, ...], Path | No
     return tuple(arguments), file
 
 
+def _state_of_evidence(file: Path | None) -> tuple[int, ...] | None:
+    """What tells the evidence.json of this run from that of an earlier one in the same folder; None: there is none."""
+    try:
+        status = (file.with_suffix("") / "evidence.json").stat() if file is not None else None
+    except OSError:
+        return None
+    return None if status is None else (status.st_ino, status.st_size, status.st_mtime_ns)
+
+
 def _copy_evidence(file: Path) -> None:
     from pytest_aprqa.reporting.atomic_file import write_atomically
 
     source = file.with_suffix("") / "evidence.json"
-    if source.is_file():  # pytest has said why there is none
+    if source.is_file():
         write_atomically(file, source.read_text(encoding="utf-8"))
 
 

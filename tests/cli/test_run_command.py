@@ -12,6 +12,7 @@ import pytest
 from pytest_aprqa.cli import run
 from pytest_aprqa.cli.main import call
 from pytest_aprqa.cli.run import arguments_for_pytest
+from pytest_aprqa.reporting.atomic_file import write_atomically
 
 
 @pytest.fixture
@@ -152,6 +153,24 @@ def test_a_run_says_folder_outcomes_and_score_as_json(tmp_path, monkeypatch, cap
     entries = json.loads((tmp_path / "out.json").read_text())
     assert sum(told["outcomes"].values()) == len(entries) > 0
     assert "evidence: " in shown.err
+
+
+@pytest.mark.parametrize("wrote", [False, True])
+def test_evidence_of_an_earlier_run_is_not_copied_as_that_of_this_one(tmp_path, monkeypatch, wrote):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out").mkdir()
+    source = tmp_path / "out" / "evidence.json"
+    source.write_text('["earlier"]')
+
+    def pytest_runs(arguments):
+        if wrote:
+            write_atomically(source, '["of this run"]')
+        return 4
+
+    monkeypatch.setattr(run, "run_pytest", pytest_runs)
+    assert call(["run", "no-such-playbook", "-o", "out.json"]) == 2
+    copied = tmp_path / "out.json"
+    assert (copied.read_text() if copied.exists() else None) == ('["of this run"]' if wrote else None)
 
 
 def test_json_of_a_run_that_cannot_start_has_no_score(tmp_path, monkeypatch, capfd):

@@ -20,7 +20,8 @@ from pytest_aprqa.formats.names import expert_names, hf_name
 from pytest_aprqa.formats.stored_order import Order, from_stored, order_of, shape_of
 from pytest_aprqa.formats.tensor_file import TensorEntry, TensorFile
 
-ROTARY_DIVISORS = "rope_freqs.weight"  # a declaration that GGUF stores as a tensor, no weight of the model
+# Declarations that GGUF stores as tensors, no weights of the model: divisors of Llama 3 and of LongRoPE.
+ROTARY_DIVISORS = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
 LARGEST_EXPERTS = 1024  # of one layer; a tensor that stacks more keeps its own name
 
 
@@ -46,7 +47,7 @@ class CanonicalTensors:
         firsts = {parts[0]: name for name, parts in self._joined.items()}
         others = {part for parts in self._joined.values() for part in parts[1:]}
         for own, entry in file.entries.items():
-            if (file.format == "gguf" and own == ROTARY_DIVISORS) or own in others:
+            if (file.format == "gguf" and own in ROTARY_DIVISORS) or own in others:
                 continue
             if own in firsts:
                 self._add(firsts[own], own, entry)
@@ -139,6 +140,13 @@ class CanonicalTensors:
     def stored(self, name: str) -> NDArray[np.uint8] | None:
         """Stored bytes of tensor NAME, a view of the file; None where its values stand in another order there."""
         return self.file.raw(self.source_name(name)) if self._as_stored(name) else self._part(name)
+
+    def read_into(self, name: str, start: int, buffer: NDArray[np.uint8]) -> None:
+        """Fill BUFFER with the bytes of `stored` from START on, faster than through the map."""
+        own = self.source_name(name)
+        if name in self._experts:
+            start += self.entry(name).offset - self.file.entries[own].offset
+        self.file.read_into(own, start, buffer)
 
     def count_read(self, name: str, size: int) -> None:
         """Tell that SIZE bytes of `stored` were looked at: resident pages of the file stay bounded."""

@@ -18,7 +18,7 @@ from pytest_aprqa.formats.tensor_file import TensorFile, sha256_of
 from pytest_aprqa.models.config import ModelConfig, config_from_apr, config_from_gguf, config_from_hf
 from pytest_aprqa.models.errors import ModelError
 from pytest_aprqa.models.location import EXTENSIONS
-from pytest_aprqa.models.rope_scaling import FACTORS, STORED_FACTORS, llama3_of_divisors
+from pytest_aprqa.models.rope_scaling import FACTORS, LONG_FACTORS, STORED_FACTORS, llama3_of_divisors
 from pytest_aprqa.models.tokenizer import TokenizerDeclaration
 from pytest_aprqa.models.tokenizer_folder import tokenizer_from_hf
 from pytest_aprqa.models.tokenizer_keys import tokenizer_from_apr, tokenizer_from_gguf
@@ -135,7 +135,19 @@ class OpenArtifact:
             return config_from_hf(self.file.path)
         read = config_from_gguf if self.format == "gguf" else config_from_apr
         config = read(self.file.path, self.file.metadata, self.file.entries)
+        if any(name in self.file.entries for name in LONG_FACTORS.values()):
+            return self._scaled_by_lists(config)
         return self._scaled_by_divisors(config) if config.rope_scaling == STORED_FACTORS else config
+
+    def _scaled_by_lists(self, config: ModelConfig) -> ModelConfig:
+        """`config` with LongRoPE's divisors, one per rotated pair, which the file holds as tensors."""
+        lists = {
+            field: tuple(float(divisor) for divisor in self.file.read(name).reshape(-1))
+            for field, name in LONG_FACTORS.items()
+            if name in self.file.entries
+        }
+        fields = dict(config.rope_scaling) | lists | {"rope_type": "longrope"}
+        return replace(config, rope_scaling=tuple(sorted(fields.items())))
 
     def _scaled_by_divisors(self, config: ModelConfig) -> ModelConfig:
         """`config` with the rule of the divisors that the file holds as a tensor."""

@@ -12,6 +12,8 @@ from pytest_aprqa.models.errors import ModelError
 Scaling = tuple[tuple[str, Any], ...]
 #: GGUF stores Llama 3's scaling as this tensor: one divisor per pair of dimensions.
 FACTORS = "rope_freqs.weight"
+#: LongRoPE's divisors beyond and within the context of the training, by their field in config.json.
+LONG_FACTORS = {"long_factor": "rope_factors_long.weight", "short_factor": "rope_factors_short.weight"}
 STORED_FACTORS: Scaling = (("rope_type", "llama3"), ("stored_as", FACTORS))
 _GGUF_FIELDS = {
     "factor": "factor",
@@ -37,6 +39,7 @@ def scaling_from_hf(path: Path, declared: Mapping[str, Any]) -> Scaling:
     kind = declared.get("rope_type") or declared.get("type") or "default"
     if not isinstance(kind, str):
         raise ModelError(path, "rope_type", "is not a name", found=repr(kind)[:60])
+    kind = "longrope" if kind == "su" else kind  # the name in the first files of Phi-3
     if kind == "default":
         return ()
     for name in _NUMBERS:
@@ -143,6 +146,11 @@ def scaling_problem(
     if {dict(source).get("rope_type"), dict(target).get("rope_type")} == {"llama3"}:
         return _divisor_problem(llama3_divisors(source, theta, head_dim), llama3_divisors(target, theta, head_dim))
     mine, theirs = _told(target), _told(source)
+    if mine.get("rope_type") == theirs.get("rope_type") == "longrope":
+        # config.json has the context of the training beside the scaling, and its loaders compute the factor of logits.
+        for name in ("original_max_position_embeddings", "attention_factor", "factor"):
+            if name not in theirs:
+                mine.pop(name, None)
     for name in sorted(mine.keys() | theirs.keys()):
         if not _same(mine.get(name), theirs.get(name)):
             return f"rope scaling: {name} is {mine.get(name)!r}, expected {theirs.get(name)!r}"
@@ -167,6 +175,8 @@ def _told(scaling: Scaling) -> dict[str, Any]:
 def _same(first: Any, second: Any) -> bool:
     if isinstance(first, (int, float)) and isinstance(second, (int, float)):
         return math.isclose(first, second, rel_tol=CLOSE)
+    if isinstance(first, tuple) and isinstance(second, tuple):
+        return len(first) == len(second) and all(map(_same, first, second))
     return bool(first == second)
 
 

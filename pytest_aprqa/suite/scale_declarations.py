@@ -54,6 +54,26 @@ def scales_of_gguf(document: Mapping[str, Any], source: OpenArtifact, target: Op
             rows[key] = (absent, expected, absent is not None and _same(absent, expected))
         else:
             rows[key] = (found, expected, _same(found, expected))
+    return rows | _long_context(document, source, target)
+
+
+def _long_context(document: Mapping[str, Any], source: OpenArtifact, target: OpenArtifact) -> dict[str, Row]:
+    """LongRoPE: the context of the training, and the factor of the logits that loaders compute from it."""
+    scaling = dict(source.config.rope_scaling)
+    trained = scaling.get("original_max_position_embeddings") or document.get("original_max_position_embeddings")
+    if scaling.get("rope_type") != "longrope" or not isinstance(trained, int) or trained < 2:
+        return {}
+    positions = source.config.max_position_embeddings
+    usual = math.sqrt(1 + math.log(positions / trained) / math.log(trained)) if positions > trained else 1.0
+    metadata, key = target.file.metadata, f"{target.config.architecture}.rope.scaling."
+    wanted = {
+        "original_context_length": (trained, positions),
+        "attn_factor": (scaling.get("attention_factor") or usual, 1.0),
+    }
+    rows = {}
+    for name, (expected, absent) in wanted.items():
+        found = metadata.get(key + name, absent)
+        rows[f"rope.scaling.{name}"] = (found, expected, _same(found, expected))
     return rows
 
 

@@ -228,3 +228,38 @@ def test_linear_scaling_by_one_is_none(factor, same):
     scaled = scaling_from_gguf(FILE, {KEY + "factor": factor}, KEY)
     assert (scaling_problem((), scaled, theta=1e4, head_dim=16) is None) == same
     assert (scaling_problem(scaled, (), theta=1e4, head_dim=16) is None) == same
+
+
+def _long_file(path, long, short=(1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7)):
+    """A GGUF file with LongRoPE's two tensors, None: without one of them."""
+    keys = [
+        (k, v, "string" if isinstance(v, str) else "uint32") for k, v in GGUF.items() if k != "general.architecture"
+    ]
+    rows = {"rope_factors_long.weight": long, "rope_factors_short.weight": short}
+    tensors = [
+        (name, "F32", (len(values),), np.array(values, "<f4").tobytes()) for name, values in rows.items() if values
+    ]
+    return write_gguf(path, "llama", keys, tensors)
+
+
+LONG = (2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0)
+
+
+@pytest.mark.parametrize(
+    ("long", "message"),
+    [(LONG, None), ((2.00001, *LONG[1:]), None), ((2.001, *LONG[1:]), "long_factor"), (LONG[:4], "long_factor")],
+)
+def test_the_two_lists_of_a_long_context_are_tensors_in_gguf(tmp_path, long, message):
+    """Phi-3 of 128k: no tensor is a weight of the model, both are the scaling that config.json declares."""
+    short = [1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7]
+    declared = scaling_from_hf(FILE, {"type": "su", "long_factor": list(LONG), "short_factor": short})
+    with open_artifact(_long_file(tmp_path / "m.gguf", long)) as artifact:
+        problem = scaling_problem(declared, artifact.config.rope_scaling, theta=1e4, head_dim=16)
+        assert artifact.tensors.names() == []
+    assert (problem is None) if message is None else (message in problem)
+
+
+def test_a_list_of_a_long_context_that_is_lost(tmp_path):
+    declared = scaling_from_hf(FILE, {"type": "longrope", "long_factor": list(LONG), "short_factor": [1.0] * 8})
+    with open_artifact(_long_file(tmp_path / "m.gguf", LONG, None)) as artifact:
+        assert "short_factor" in scaling_problem(declared, artifact.config.rope_scaling, theta=1e4, head_dim=16)

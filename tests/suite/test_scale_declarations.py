@@ -7,10 +7,11 @@ import pytest
 from pytest_aprqa.suite.scale_declarations import scales_of_gguf, scales_of_json
 
 
-def of_gguf(family, document, keys, architecture=None):
+def of_gguf(family, document, keys, architecture=None, scaling=()):
     """{key: (found, expected)} of what differs."""
     name = architecture or family
-    source = SimpleNamespace(config=SimpleNamespace(architecture=family))
+    config = SimpleNamespace(architecture=family, rope_scaling=scaling, max_position_embeddings=256)
+    source = SimpleNamespace(config=config)
     metadata = {f"{name}.{key}": value for key, value in keys.items()}
     target = SimpleNamespace(config=SimpleNamespace(architecture=name), file=SimpleNamespace(metadata=metadata))
     rows = scales_of_gguf(document, source, target)
@@ -76,3 +77,25 @@ def test_keys_that_the_family_does_not_obey_are_left_alone():
 def test_fields_of_config_json(mine, theirs, wrong):
     rows = scales_of_json(mine, theirs)
     assert {field: row[:2] for field, row in rows.items() if not row[2]} == wrong
+
+
+LONG = (("long_factor", (2.0, 3.0)), ("rope_type", "longrope"), ("short_factor", (1.0, 1.1)))
+KEYS = {"rope.scaling.original_context_length": 64, "rope.scaling.attn_factor": (1 + 2 / 6) ** 0.5}
+
+
+@pytest.mark.parametrize(
+    ("changes", "wrong"),
+    [
+        ({}, []),
+        ({"rope.scaling.original_context_length": 128}, ["rope.scaling.original_context_length"]),
+        ({"rope.scaling.original_context_length": None}, ["rope.scaling.original_context_length"]),
+        ({"rope.scaling.attn_factor": None}, ["rope.scaling.attn_factor"]),
+        ({"rope.scaling.attn_factor": KEYS["rope.scaling.attn_factor"] * (1 + 2e-6)}, ["rope.scaling.attn_factor"]),
+    ],
+)
+def test_a_long_context_has_the_factor_that_loaders_compute(changes, wrong):
+    """256 positions from 64: the root of 1 + log 4 / log 64."""
+    keys = {key: value for key, value in (KEYS | changes).items() if value is not None}
+    document = {"original_max_position_embeddings": 64}
+    assert list(of_gguf("phi3", document, keys, scaling=LONG)) == wrong
+    assert of_gguf("phi3", document, {}, scaling=()) == {}

@@ -141,7 +141,7 @@ def write_model(folder: Path, layers: int = 12, hidden: int = 1024, inner: int =
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
 
-def conversion(sources: Path) -> dict[str, dict[str, float]]:
+def conversion(sources: Path, turns: int) -> dict[str, dict[str, float]]:
     """Ours over llama.cpp's converter, whole commands: wall and processor time. Below 1: ours is faster."""
     result = {}
     with tempfile.TemporaryDirectory() as name:
@@ -168,7 +168,7 @@ def conversion(sources: Path) -> dict[str, dict[str, float]]:
                     ),
                     "ours": lambda dtype=dtype: _convert(folder, model, dtype),
                 },
-                3,
+                turns,
             )
             wall = series["ours"].median / series["theirs"].median
             result[dtype] = {
@@ -190,25 +190,40 @@ def main() -> int:
     """Measure, print, write; exit 1 where a limit is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--converter", type=Path, help="folder of llama.cpp's sources")
-    sources = parser.parse_args().converter
+    parser.add_argument("--only-conversion", action="store_true", help="keep the other figures of the last run")
+    parser.add_argument("--turns", type=int, default=3, help="conversions of each kind that count")
+    options = parser.parse_args()
+    last = measuring.RESULTS / "formats.json"
+    if options.only_conversion:
+        kept = json.loads(last.read_text(encoding="utf-8"))
+        figures = {name: kept[name] for name in ("compiled", "check_share", "decode_ratio", "encode_s")}
+        rows, good = [], True
+    else:
+        figures, rows, good = codecs()
+    if options.converter is not None:
+        figures["conversion"] = converted = conversion(options.converter.resolve(), options.turns)
+        for clock in ("wall", "processor"):
+            rows += [
+                (f"{clock} time, ours / llama.cpp's converter, {dtype}", f"{one[clock]:.2f}")
+                for dtype, one in converted.items()
+            ]
+        good = good and max(one["processor"] for one in converted.values()) <= CONVERSION_RATIO
+    measuring.show("codecs", rows)
+    limits = {"check": CHECK_SHARE, "decode": DECODE_RATIO, "conversion": CONVERSION_RATIO}
+    measuring.write("formats", limits=limits, **figures)
+    return 0 if good else 1
+
+
+def codecs() -> tuple[dict[str, Any], list[tuple[str, str]], bool]:
+    """Figures of reading and encoding, their rows, and whether they keep their limits."""
     compiled = value_sums._compiled() is not None
     print(f"check of weights, {CORES} cores, {'compiled loops (extra fast)' if compiled else 'numpy alone'}")
     shares, ratios, seconds = check_of_floats(), check_of_blocks(), encoders()
     rows = [(f"check of {dtype} / memory read", f"{share:.2f}") for dtype, share in shares.items()]
     rows += [(f"gguf decode / ours decode + sums, {dtype}", f"{ratio:.1f}") for dtype, ratio in ratios.items()]
     rows += [(f"encode 0.5 billion values as {dtype}", f"{value:.0f} s") for dtype, value in seconds.items()]
-    figures: dict[str, Any] = {"compiled": compiled, "check_share": shares, "decode_ratio": ratios, "encode_s": seconds}
     good = (min(shares.values()) >= CHECK_SHARE or not compiled) and min(ratios.values()) >= DECODE_RATIO
-    if sources is not None:
-        figures["conversion"] = converted = conversion(sources.resolve())
-        rows += [
-            (f"processor time, ours / llama.cpp's converter, {dtype}", f"{one['processor']:.2f}")
-            for dtype, one in converted.items()
-        ]
-        good = good and max(one["processor"] for one in converted.values()) <= CONVERSION_RATIO
-    measuring.show("codecs", rows)
-    measuring.write("formats", limits={"check": CHECK_SHARE, "decode": DECODE_RATIO}, **figures)
-    return 0 if good else 1
+    return {"compiled": compiled, "check_share": shares, "decode_ratio": ratios, "encode_s": seconds}, rows, good
 
 
 if __name__ == "__main__":

@@ -141,13 +141,6 @@ class CanonicalTensors:
         """Stored bytes of tensor NAME, a view of the file; None where its values stand in another order there."""
         return self.file.raw(self.source_name(name)) if self._as_stored(name) else self._part(name)
 
-    def read_into(self, name: str, start: int, buffer: NDArray[np.uint8]) -> None:
-        """Fill BUFFER with the bytes of `stored` from START on, faster than through the map."""
-        own = self.source_name(name)
-        if name in self._experts:
-            start += self.entry(name).offset - self.file.entries[own].offset
-        self.file.read_into(own, start, buffer)
-
     def count_read(self, name: str, size: int) -> None:
         """Tell that SIZE bytes of `stored` were looked at: resident pages of the file stay bounded."""
         self.file.count_read(self.source_name(name), size)

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 #: Sums may be reordered into vector lanes; NaN and infinity keep their meaning.
 _FLAGS: Final = {"reassoc", "contract", "nsz", "arcp"}
-#: Values decoded at once: both sides in 64 KiB of the second cache, long stretches of each file one after the other.
-PIECE: Final = 1 << 13
+#: Values decoded at once: both sides in 32 KiB.
+PIECE: Final = 1 << 12
 #: Longest segment (a head of a projection, whole blocks) that one piece may have to hold.
 LONGEST: Final = 1 << 15
 

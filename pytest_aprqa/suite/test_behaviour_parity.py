@@ -135,7 +135,7 @@ def test_round_trip_identity(
     run_state: RunState,
     observe: Observe,
 ) -> None:
-    """Greedy ids are the SafeTensors reference's; another token counts where the reference's lead exceeds the noise."""
+    """Greedy ids are the SafeTensors reference's, except within the noise of the type: small leads, few larger ones."""
     from pytest_aprqa.suite.parity import answers_of, limits_of, token_difference
 
     expected, found, _ = answers_of(engine, playbook, run_state)
@@ -149,15 +149,18 @@ def test_round_trip_identity(
     pairs = zip(expected.answers, found, strict=True)
     differ = [d for answer, one in pairs if (d := token_difference(answer, one, limits.margin)) is not None]
     matter = [one for one in differ if one.matters]
+    total = len(expected.answers)
+    allowed = limits.allowed_answers(total)
+    wrong = len(matter) > allowed
     observe("prompts_that_differ", len(differ))
-    observe("prompts_that_matter", len(matter), limit=0, passed=not matter)
-    for one in matter:
+    observe("prompts_that_matter", len(matter), limit=allowed, passed=not wrong)
+    for one in matter if wrong else []:
         where = f"{one.prompt[:40]!r}, token {one.at}"
         lead = f"{one.expected}, leading by {one.margin:.3g}"
         observe.finding(where, str(one.found), lead, "another answer than the source's")
     told = [f"{d.prompt!r}: token {d.at}: reference {d.expected}, found {d.found}" for d in matter]
-    total = len(expected.answers)
-    assert not matter, f"{len(matter)} of {total} prompts differ from the reference: {listed(told)}"
+    few = f" (limit {allowed})" if allowed else ""
+    assert not wrong, f"{len(matter)} of {total} prompts differ from the reference{few}: {listed(told)}"
 
 
 @pytest.mark.invariant("I-1")
@@ -229,11 +232,12 @@ def _distance(
     """(sequences, distance); skipped where the engine tells no logits."""
     from pytest_aprqa.engines.errors import EngineUnavailable
     from pytest_aprqa.suite.parity import distance_of
+    from pytest_aprqa.suite.untried import skip_without
 
     try:
         reference, distance = distance_of(engine, playbook, run_state)
     except EngineUnavailable as error:
-        pytest.skip(str(error))
+        skip_without(str(error), engine.model)
     observe("tokens_compared", distance.tokens, limit=">= 1", passed=distance.tokens > 0)
     assert distance.tokens + distance.not_finite, "no position was compared"
     return reference.sequences, distance

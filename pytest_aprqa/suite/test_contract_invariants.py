@@ -119,19 +119,20 @@ def test_values_are_preserved(
 @pytest.mark.gate("F-CONTRACT-I5-001", severity="P0")
 @pytest.mark.depth("tokens")
 def test_tokenizer_round_trip(
-    artifact: OpenArtifact, reference: OpenArtifact, playbook: Playbook, observe: Observe
+    artifact: OpenArtifact, reference: OpenArtifact, playbook: Playbook, model: ModelUnderTest, observe: Observe
 ) -> None:
     """The declared tokenizer gives the source's ids over a battery of texts, its stop tokens, template and bytes."""
     from pytest_aprqa.models.errors import ModelError
     from pytest_aprqa.models.token_battery import BATTERY, KINDS, compare_tokenizers
     from pytest_aprqa.models.token_causes import DROPOUT, MATCHING
     from pytest_aprqa.suite.declared_tokens import special_token_problems
+    from pytest_aprqa.suite.untried import skip_without
 
     try:
         source = reference.tokenizer
         _ = source.built
     except ModelError as error:
-        pytest.skip(f"blocked: the source's tokenizer cannot be read: {error}")
+        skip_without(f"blocked: the source's tokenizer cannot be read: {error}", model)
     texts = [*BATTERY, *playbook.matrix.prompts]
     # Engines refuse a GGUF file whose vocabulary is shorter than its embedding; the other formats may be so.
     is_gguf = artifact.format == "gguf"

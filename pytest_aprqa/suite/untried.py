@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
 from pytest_aprqa.evidence.collection_record import NOT_TRIED
 from pytest_aprqa.formats.errors import UndecodableType
 from pytest_aprqa.numerics.limits import LimitError
+
+if TYPE_CHECKING:
+    from pytest_aprqa.model_under_test import ModelUnderTest
 
 
 def why_untried(error: BaseException) -> str | None:
@@ -23,6 +26,11 @@ def why_untried(error: BaseException) -> str | None:
 
     known = error.dtype in DECODABLE
     return f"no limit is known for the error of {error.dtype}" if known else f"cannot decode {error.dtype}"
+
+
+def skip_without(what: str, model: ModelUnderTest) -> NoReturn:
+    """Skip for lack of WHAT is compared; of a file that is checked against a source, nothing is said then."""
+    pytest.skip(what if model.settings.against is None else f"{NOT_TRIED}{what}")
 
 
 def skip_untried(untried: Mapping[str, str]) -> NoReturn:

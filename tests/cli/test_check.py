@@ -111,6 +111,21 @@ def test_a_file_under_the_name_of_another_format_is_judged_by_itself(name, files
     assert json.loads(capsys.readouterr().out)["artifacts"][0]["format"] == "apr"
 
 
+def test_a_source_without_a_tokenizer_says_nothing_of_tokens(files, tmp_path, capsys):
+    """Names and weights are compared; that the tokens were is not said, although a gate of that depth passed."""
+    source = tmp_path / "source"
+    shutil.copytree(TINY_MODEL, source)
+    (source / "tokenizer.json").unlink()
+    command = ["check", str(files["gguf"]), "--against", str(source), "--json", "--depth"]
+    assert call([*command, "weights"]) == 0
+    capsys.readouterr()
+    assert call([*command, "tokens"]) == 2
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["verdict"], answer["findings"]) == ("not tried", [])
+    assert answer["artifacts"][0]["tried_up_to"] == "weights"
+    assert any("the source's tokenizer cannot be read" in row["reason"] for row in answer["not_tried"])
+
+
 def test_a_damaged_safetensors_folder_is_compared_with_the_other_folder(tmp_path):
     path = apply_defect(_safetensors_defect(), TINY_MODEL, tmp_path / "model")
     result = check([path], TINY_MODEL, "weights")

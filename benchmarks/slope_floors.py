@@ -1,7 +1,7 @@
 """How far clean quantisation moves the scale of an attention head: what the limits `head_slopes` are held against.
 
-python benchmarks/slope_floors.py [--heads 8] [--columns 256 512 2048] [--seeds 3] [--output FILE]
-Rows of nine kinds of values and the projections of the bundled model, in every judged type by every encoder at hand.
+python benchmarks/slope_floors.py [--heads 8] [--columns 256 1024] [--seeds 1] [--output FILE]
+Rows of ten kinds of values and the projections of the bundled model, in every judged type by every encoder at hand.
 Printed: the largest deviation of a head's slope from the median of the heads and from one, less its standard errors.
 """
 
@@ -113,8 +113,8 @@ def print_table(found: dict[str, dict[str, Any]]) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--heads", type=int, default=8)
-    parser.add_argument("--columns", type=int, nargs="*", default=[256, 512, 2048])
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--columns", type=int, nargs="*", default=[256, 1024])
+    parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--models", type=Path, nargs="*", default=[REPOSITORY / "models" / "tiny-qwen2"])
     parser.add_argument("--types", nargs="*", default=list(TABLE["types"]))
     parser.add_argument("--output", type=Path, default=None)

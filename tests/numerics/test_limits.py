@@ -11,6 +11,7 @@ from pytest_aprqa.numerics.limits import ABOVE_FLOOR, EXACT, LimitError, limit_f
 from pytest_aprqa.numerics.tensor_error import compare_all, tensor_error
 
 TINY = Path(__file__).resolve().parents[2] / "models" / "tiny-qwen2"
+SMALL = "small trained models"
 LOSSY = [name for name, row in limits_table()["limits"].items() if row["nmse"] > 0]
 
 
@@ -153,13 +154,16 @@ def test_the_floor_of_the_bundled_model_is_measured_again(tmp_path):
 def test_limits_of_behaviour_are_above_what_was_measured_of_every_family():
     behaviour = limits_table()["behaviour"]
     assert set(behaviour["limits"]) >= {"F32", "BF16", "Q8_0", "Q4_K"}
-    for row in behaviour["noise_floor"].values():
+    for family, row in behaviour["noise_floor"].items():
         assert row["measured_on"]
+        # Small models read texts that they never learnt; their noise is the larger and the limit not made from it.
+        times = 2 if family == SMALL else 2.9
         for name, floor in row["kld"].items():
-            assert behaviour_limits(name).kld >= 2.9 * floor, name
+            assert behaviour_limits(name).kld >= times * floor, (family, name)
 
 
 @pytest.mark.parametrize("name", ["Q8_0", "Q6_K", "Q5_0", "Q4_0", "Q3_K", "Q2_K"])
 def test_a_limit_of_divergence_is_three_times_the_widest_floor(name):
-    rows = limits_table()["behaviour"]["noise_floor"].values()
-    assert behaviour_limits(name).kld == pytest.approx(3 * max(row["kld"].get(name, 0) for row in rows), rel=0.02)
+    floors = limits_table()["behaviour"]["noise_floor"]
+    widest = max(row["kld"].get(name, 0) for family, row in floors.items() if family != SMALL)
+    assert behaviour_limits(name).kld == pytest.approx(3 * widest, rel=0.02)

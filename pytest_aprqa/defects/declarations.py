@@ -152,6 +152,20 @@ def add_gguf(*keys: tuple[str, str, Any]) -> Operation:
     return apply
 
 
+def retype_gguf(key: str, value_type: str) -> Operation:
+    """Give one existing GGUF key another value type, as the reader names it; the value stays."""
+
+    def apply(path: Path) -> None:
+        contents = read_contents(path)
+        name = key.replace("{arch}", str(contents.metadata["general.architecture"]))
+        if name not in contents.metadata:
+            raise DefectNotApplicableError(path, name, "the file has no such key")
+        contents.value_types[name] = value_type
+        write_contents(path, contents)
+
+    return apply
+
+
 def set_gguf(key: str, value: Any) -> Operation:
     """Set one existing GGUF key to `value`."""
     return edit_gguf(key, lambda _: value)
@@ -160,6 +174,19 @@ def set_gguf(key: str, value: Any) -> Operation:
 def remove_gguf(key: str) -> Operation:
     """Remove one GGUF key."""
     return edit_gguf(key, lambda _: None)
+
+
+def other_end_token(path: Path) -> None:
+    """Let the EOS of a GGUF file be another of its end tokens."""
+    rows = end_rows(path)
+
+    def change(own: int) -> int:
+        others = [row for row in rows if row != own]
+        if not others:
+            raise DefectNotApplicableError(path, "tokenizer.ggml.eos_token_id", "the model has one end token")
+        return others[0]
+
+    edit_gguf("tokenizer.ggml.eos_token_id", change)(path)
 
 
 def head_counts(path: Path) -> tuple[int, int]:

@@ -278,6 +278,27 @@ DEFECTS: tuple[Defect, ...] = (
         edit_apr(lambda metadata: metadata.update({VOCABULARY: other_tokenizer(metadata[VOCABULARY])})),
         origins.OTHER_TOKENIZER,
     ),
+    _defect(
+        "output-head-scaled",
+        "I-4",
+        "the copy of the tied head is a tenth too large",
+        scale(HEAD, 1.1),
+        origins.HEAD_COPY,
+    ),
+    _defect(
+        "label-wrong",
+        "I-3",
+        "metadata says q6_k where no tensor is",
+        set_apr(quantization={"quant_type": "q6_k", "bits": 6, "block_size": 256, "symmetric": True}),
+        origins.OTHER_LABEL,
+    ),
+    _defect(
+        "chat-templates-differ",
+        "I-5",
+        "the two keys of the chat template hold two templates",
+        set_apr(chat_template=OTHER_TEMPLATE),
+        origins.NO_TEMPLATE,
+    ),
     _defect("begin-token-wrong", "I-5", "BOS is token 11", set_apr(tokenizer__bos_token_id=11), origins.WRONG_BEGIN),
     _defect("add-bos-wrong", "I-5", "a BOS token is added", set_apr(tokenizer__add_bos_token=True), origins.BOS_TWICE),
     _defect(

@@ -63,7 +63,42 @@ def _window_every_layer(config: dict[str, Any]) -> None:
     config["layer_types"] = ["sliding_attention"] * len(config["layer_types"])
 
 
+def _eat_spaces(tokenizer: dict[str, Any]) -> None:
+    if not tokenizer.get("added_tokens"):
+        raise DefectNotApplicableError(TOKENIZER, "added_tokens", "the tokenizer has none")
+    for token in tokenizer["added_tokens"]:
+        token["lstrip"] = True
+
+
 DEFECTS: tuple[Defect, ...] = (
+    _defect(
+        "added-tokens-eat-spaces",
+        "I-5",
+        "added tokens take the spaces before them",
+        edit_json(TOKENIZER, _eat_spaces),
+        origins.STRIPPING,
+    ),
+    _defect(
+        "architectures-lost",
+        "G0",
+        "config.json names no class",
+        edit_json(CONFIG, lambda config: config.pop("architectures", None)),
+        origins.NO_ARCHITECTURES,
+    ),
+    _defect(
+        "code-added",
+        "G0",
+        "config.json asks for code of its own",
+        set_config(auto_map={"AutoModelForCausalLM": "modeling_other.OtherForCausalLM"}),
+        origins.ADDED_CODE,
+    ),
+    _defect(
+        "answers-cut",
+        "G0",
+        "generation_config.json ends answers after 20 tokens",
+        edit_json(GENERATION, lambda document: document.update(max_new_tokens=20)),
+        origins.SHORT_ANSWERS,
+    ),
     _defect(
         "control-tokens-not-special",
         "I-5",

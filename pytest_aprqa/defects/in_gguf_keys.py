@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pytest_aprqa.defects import origins
-from pytest_aprqa.defects.declarations import edit_gguf, remove_gguf, set_gguf
+from pytest_aprqa.defects.declarations import add_gguf, edit_gguf, other_end_token, remove_gguf, retype_gguf, set_gguf
 from pytest_aprqa.defects.defect import Defect
 from pytest_aprqa.defects.errors import DefectNotApplicableError
 from pytest_aprqa.defects.tensor_operations import Operation
@@ -81,5 +81,40 @@ DEFECTS: tuple[Defect, ...] = (
         "general.file_type says Q8_0 where no tensor is",
         set_gguf("general.file_type", Q8_0_LABEL),
         origins.OTHER_LABEL,
+    ),
+    _defect(
+        "count-retyped",
+        "G0",
+        "the number of layers is written in 64 bits",
+        retype_gguf("{arch}.block_count", "uint64"),
+        origins.KEY_TYPE,
+    ),
+    _defect(
+        "epsilon-missing",
+        "G0",
+        "the norm epsilon is not written",
+        remove_gguf("{arch}.attention.layer_norm_rms_epsilon"),
+        origins.KEY_MISSING,
+    ),
+    _defect(
+        "vocabulary-kind-missing",
+        "G0",
+        "the kind of vocabulary is not written",
+        remove_gguf("tokenizer.ggml.model"),
+        origins.KEY_MISSING,
+    ),
+    _defect(
+        "rope-factor-without-type",
+        "G0",
+        "a rotary factor of 4 without a type, which engines take for linear scaling",
+        add_gguf(("{arch}.rope.scaling.factor", "float32", 4.0)),
+        origins.FACTOR_WITHOUT_TYPE,
+    ),
+    _defect(
+        "end-token-of-base-model",
+        "I-5",
+        "EOS is another end token, as of the base model",
+        other_end_token,
+        origins.BASE_END,
     ),
 )

@@ -54,6 +54,8 @@ ADDED_TOKENS = "ggml-org/llama.cpp#15842: added tokens are missing after the con
 VOCABULARY_SIZE = "ggml-org/llama.cpp#3633: vocabulary of 32256 against 32022 tokens; huggingface/transformers#24899"
 OTHER_TOKENIZER = "ggml-org/llama.cpp#23252: the GGUF tokenises otherwise than the repaired source"
 BOS_TWICE = "abetlen/llama-cpp-python#1501, ggml-org/llama.cpp#7107: prompts with two or no BOS"
+BASE_END = "unslothai/unsloth#468, QwenLM/Qwen3#927: EOS of the base model beside the end of turn, no end"
+STRIPPING = "axolotl-ai-cloud/axolotl#678: saved with lstrip and rstrip, spaces around special tokens are eaten"
 WRONG_END = "huggingface/open-r1#663, QwenLM/Qwen3#927: another end token in one file than in the other, no end"
 MERGES = "ggml-org/llama.cpp#3732, #9692: cannot find tokenizer merges in model file"
 NO_TEMPLATE = "ggml-org/llama.cpp#8403, mudler/vllm.cpp#2077: no chat template, a guessed one is used"
@@ -77,6 +79,14 @@ LAYER_TYPES = "Blackwellboy/model-serving-minefield#107, huggingface/transformer
 ROTATED_PART = "onnxruntime/mobius#518, pie-project/pie#432: rotary keys lost or wrong, another part of a head rotates"
 HEAD_KEYS = "Avarok-Cybersecurity/atlas#683, ggml-org/llama.cpp#27718: keys of head sizes that are not the model's"
 OTHER_LABEL = "mohitsoni48/TurboLLM#171, ggml-org/llama.cpp#28474: general.file_type is not what the tensors are"
+
+KEY_TYPE = "ggml-org/llama.cpp#14197: key expert_used_count has wrong type i32 but expected type u32"
+KEY_MISSING = "ggml-org/llama.cpp#12367, #28989: key not found in model: layer_norm_rms_epsilon"
+FACTOR_WITHOUT_TYPE = "measured: llama.cpp's loader takes linear scaling where a factor stands without a type"
+HEAD_COPY = "ggml-org/llama.cpp#12451, #13328: converters store a copy of a tied head, and engines compute with it"
+NO_ARCHITECTURES = "vllm-project/vllm#8924: config.json without the names of its classes, no engine to choose"
+ADDED_CODE = "mzau/mlx-knife#71, unslothai/unsloth#6478: auto_map of config.json runs code that came with the weights"
+SHORT_ANSWERS = "huggingface/transformers#16664, #13424: max_length 20 saved with the model cuts every answer"
 
 # The released apr 0.72.3, measured on its own files
 APR_RELEASE = "measured: apr 0.72.3, {}"

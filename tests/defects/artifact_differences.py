@@ -43,10 +43,12 @@ def differences(before: Path, after: Path) -> dict[str, set[str]]:
 
 
 def snapshot(path: Path) -> tuple[dict[str, tuple[str, tuple[int, ...], bytes]], dict[str, Any]]:
-    """(tensor name -> type, shape, bytes; metadata) of an artifact."""
+    """(tensor name -> type, shape, bytes; metadata, of GGUF with the types of its values) of an artifact."""
     with open_tensor_file(path) as file:
         tensors = {n: (e.dtype, tuple(e.shape), file.raw(n).tobytes()) for n, e in file.entries.items()}
-        return tensors, json.loads(json.dumps(dict(file.metadata), default=str))
+        types = getattr(file, "value_types", {})
+        told = {key: (value, types[key]) if types else value for key, value in file.metadata.items()}
+        return tensors, json.loads(json.dumps(told, default=str))
 
 
 def digest_tree(path: Path) -> dict[str, bytes]:

@@ -348,6 +348,7 @@ def _record(result: Certification, tier: Tier, registry: Path, folder: Path, say
     from pytest_aprqa.cli.evidence_input import read_evidence
     from pytest_aprqa.cli.known_models import known_facts
     from pytest_aprqa.registry.certification import certified, tier_not_met
+    from pytest_aprqa.registry.recorded_version import is_another_version
     from pytest_aprqa.registry.row import RegistryRow
     from pytest_aprqa.registry.table import update_registry
     from pytest_aprqa.scoring.errors import EmptyEvidence
@@ -367,7 +368,11 @@ def _record(result: Certification, tier: Tier, registry: Path, folder: Path, say
 
     def change(table: Registry) -> None:
         old = table.rows.get(result.model_id) or RegistryRow.new(result.model_id, **known_facts(result.model_id))
-        table.put(certified(old, recorded.entries, points, tier=tier.name, when=when, speeds=speeds, **asked))
+        same = not is_another_version(recorded.entries, folder, old["last_certified"])
+        row = certified(
+            old, recorded.entries, points, tier=tier.name, when=when, speeds=speeds, same_version=same, **asked
+        )
+        table.put(row)
 
     update_registry(registry, change, create=True)
     result.status, result.score, result.grade = str(facts["status"]), int(facts["raw_score"]), str(facts["grade"])

@@ -30,30 +30,29 @@ def certified(
     scenarios: int,
     when: str,
     speeds: bool = True,
+    same_version: bool = True,
 ) -> RegistryRow:
     """The row after a run. `threshold`, `scenarios`: what the tier asks for; `when`: RFC 3339, UTC.
 
-    The tier is recorded only when `tier_not_met` has nothing to say; a speed that was not measured stays as it was, for
-    a missing value is not 0.0. Without `speeds` the row has none, an older one neither. Provenance is what this run
-    proved, whatever an earlier one did.
+    The tier is recorded only when `tier_not_met` has nothing to say, and a better one of before is kept; a speed that
+    was not measured stays as it was, for a missing value is not 0.0. Neither is kept where this run is of another
+    version of the model (not `same_version`: other weights or declarations). Without `speeds` the row has none, an
+    older one neither. Provenance is what this run proved, whatever an earlier one did.
     """
     facts = score.to_dict()
     status, raw = str(facts["status"]), int(facts["raw_score"])
     proven = "none" if tier_not_met(evidence, score, threshold=threshold, scenarios=scenarios) else tier
+    measured = {name: f"{speed:.1f}" for name, speed in speeds_of(evidence).items()} if speeds else {}
     gateways = {str(gateway["id"]): gateway["passed"] is True for gateway in facts["gateways"]}
     return row.changed(
         status=status,
         mqs_score=str(raw),
         grade=str(facts["grade"]),
-        certified_tier=_better(row["certified_tier"], proven, blocked=status == "BLOCKED"),
+        certified_tier=_better(row["certified_tier"], proven, keep=status != "BLOCKED" and same_version),
         last_certified=when,
         provenance_verified=str(provenance_verified(evidence)).lower(),
         **{name: str(gateways.get(name.upper(), False)).lower() for name in GATEWAYS},
-        **(
-            {name: f"{speed:.1f}" for name, speed in speeds_of(evidence).items()}
-            if speeds
-            else dict.fromkeys(SPEEDS, "")
-        ),
+        **({} if speeds and same_version else dict.fromkeys(SPEEDS, "")) | measured,
     )
 
 
@@ -113,8 +112,8 @@ def moment(text: str) -> float:
     return (zoned - datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)).total_seconds()
 
 
-def _better(old: str, new: str, *, blocked: bool) -> str:
-    if blocked or old not in PROVEN_TIERS:
+def _better(old: str, new: str, *, keep: bool) -> str:
+    if not keep or old not in PROVEN_TIERS:
         return new
     return max(old, new, key=PROVEN_TIERS.index)
 

@@ -42,9 +42,11 @@ def write_playbook(folder, stem, repository):
     (folder / f"{stem}.playbook.yaml").write_text(yaml.safe_dump(document))
 
 
-def write_log(folder, model_id):
+def write_log(folder, model_id, timestamp="2026-03-01T10:00:00+00:00", **metadata):
     org, name = model_id.split("/")
-    entry = attempt("Corroborated", gate_id="G1-LOAD-001", node_id="p::test_model_loads").to_dict()
+    entry = attempt(
+        "Corroborated", gate_id="G1-LOAD-001", node_id="p::test_model_loads", timestamp=timestamp, metadata=metadata
+    ).to_dict()
     entry["scenario"]["model"] = {"org": org, "name": name, "variant": None}
     (folder / "evidence.jsonl").write_text(json.dumps(entry) + "\n")
 
@@ -116,6 +118,25 @@ def test_a_playbook_of_another_model_with_the_same_short_name_is_not_run(place, 
         (result,) = json.loads(capsys.readouterr().out)
         assert result["reason"].startswith("tiny-2m-smoke.playbook.yaml is a playbook of acme/Tiny-2M")
     assert "other/Tiny-2M" not in read_registry(place / "models.csv").rows
+
+
+@pytest.mark.parametrize(("weights", "tier"), [("a" * 64, "mvp"), ("b" * 64, "none")])
+def test_a_tier_that_other_weights_have_proven_is_not_theirs(place, monkeypatch, capsys, weights, tier):
+    """The evidence of the recorded run is set aside by the next one, as pytest does."""
+    folder = place / "certifications" / "tiny-2m"
+    rows = read_registry(place / "models.csv").rows
+    row = rows[NAME].changed(certified_tier="mvp", status="CERTIFIED", last_certified="2026-03-01T10:00:05+00:00")
+    update_registry(place / "models.csv", lambda table: table.put(row))
+    write_log(folder, NAME, source_sha256="a" * 64)
+
+    def act(folder):
+        (folder / "evidence.jsonl").rename(folder / "evidence.1.jsonl")
+        write_log(folder, NAME, "2026-03-05T10:00:00+00:00", source_sha256=weights)
+
+    monkeypatch.setattr("pytest_aprqa.scoring.score.QualificationScore.status", "PROVISIONAL")
+    pretend(monkeypatch, 0, act)
+    certify(NAME)
+    assert read_registry(place / "models.csv").rows[NAME]["certified_tier"] == tier
 
 
 def test_models_of_one_short_name_keep_folders_of_their_own(place, monkeypatch, capsys):

@@ -101,6 +101,15 @@ def test_a_better_tier_is_never_lowered(old, new, kept):
     assert after(RegistryRow.new("a/b", certified_tier=old), full_run(), tier=new)["certified_tier"] == kept
 
 
+@pytest.mark.parametrize(("same", "tier", "speeds"), [(True, "standard", "25.5"), (False, "smoke", "")])
+def test_what_another_version_of_the_model_has_proven_is_not_kept(same, tier, speeds):
+    old = RegistryRow.new("a/b", certified_tier="standard", tps_gguf_cpu="25.5", tps_st_cpu="3.0")
+    evidence = [*full_run(), speed(10.0, ("safetensors", "cpu", "run"))]
+    asked = {"tier": "smoke", "threshold": 700, "scenarios": 1, "when": WHEN}
+    row = certified(old, evidence, scored(evidence), **asked, same_version=same)
+    assert (row["certified_tier"], row["tps_gguf_cpu"], row["tps_st_cpu"]) == (tier, speeds, "10.0")
+
+
 def speed(value, cell):
     metrics = {"tokens_per_second": value, "time_to_first_token_ms": None, "total_tokens": 4, "memory_peak_mb": None}
     return attempt(cell=cell, metrics=metrics)

@@ -90,7 +90,7 @@ class CheckProgress:
         elif event["event"] == "finished":
             self._bar.advance(self._task)
         else:
-            text = event.get("text") or event["node"].rsplit("::", 1)[-1]
+            text = event.get("text") or event.get("node", "").rsplit("::", 1)[-1]
             self._bar.update(self._task, description=text[:80])
 
 

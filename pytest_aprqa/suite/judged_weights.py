@@ -56,6 +56,10 @@ def judged_weights(
     progress = _Progress(tell, artifact.file.path.name, sum(sizes.values()))
     compiled = sum(sizes.values()) >= WORTH_COMPILING
     kept = _Kept(artifact)
+    if compiled:
+        tell(
+            f"weights of {artifact.file.path.name}: loading the compiled loops, compiled where this is their first use"
+        )
 
     def judge(name: str) -> Judgement:
         try:
@@ -103,7 +107,8 @@ class _Progress:
                 return
             self._told = now
             share, million = self._done / max(self._total, 1), 1e-6 * self._done
-        self._tell(f"weights of {self._name}: {share:.0%}, {million:.0f} of {self._total / 1e6:.0f} million values")
+            # Within the lock: the note is one file, which two threads at once would empty.
+            self._tell(f"weights of {self._name}: {share:.0%}, {million:.0f} of {self._total / 1e6:.0f} million values")
 
 
 class _Kept:

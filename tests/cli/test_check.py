@@ -5,10 +5,12 @@ import os
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from pytest_aprqa.artifact_check import PROMPTS, CheckResult, Finding, check, format_of
+from pytest_aprqa.cli.check import CheckProgress
 from pytest_aprqa.cli.main import call
 from pytest_aprqa.defects.catalogue import apply_defect
 from pytest_aprqa.lifecycle.derive import derive
@@ -303,3 +305,12 @@ def test_the_deepest_depth_that_was_tried_ends_before_a_check_that_could_not():
     assert (result.tried_up_to("a"), result.verdict) == ("structure", "not tried")
     result.findings.append(Finding("a", "G", "cause", "where", 1, 0, "message"))
     assert result.verdict == "refuted"
+
+
+def test_an_event_without_words_ends_nothing():
+    shown = []
+    progress = CheckProgress(silent=True)
+    progress._bar = SimpleNamespace(update=lambda task, **what: shown.append(what))
+    progress({"event": "progress", "text": ""})
+    progress({"event": "started", "node": "m.playbook.yaml::test_x[gguf]"})
+    assert shown == [{"description": ""}, {"description": "test_x[gguf]"}]

@@ -1,6 +1,8 @@
 """Both files are read once: verdicts of all tensors, and figures of the artifact's values for the gates that ask."""
 
 import math
+import threading
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -78,6 +80,21 @@ def test_it_tells_how_far_it_is(pair, monkeypatch):
     judged_weights(*pair, told.append)
     assert len(told) == len(pair[0].tensors.names())
     assert any(text.startswith(f"weights of {pair[1].file.path.name}: 100%") for text in told)
+
+
+def test_only_one_thread_tells_at_a_time(pair, monkeypatch):
+    """The note is one file: two that write it at once would empty it, or lose it."""
+    monkeypatch.setattr(subject, "_TOLD_SECONDS", 0.0)
+    telling, clashes = threading.Lock(), []
+
+    def tell(text):
+        clashes.append(not telling.acquire(blocking=False))
+        time.sleep(0.002)
+        telling.release()
+
+    judged_weights(*pair, tell)
+    assert clashes
+    assert not any(clashes)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -15,15 +16,22 @@ from pytest_aprqa.formats.apr_writer import write_apr
 from pytest_aprqa.formats.blocks import element_count, tensor_nbytes
 from pytest_aprqa.formats.tensor_file import TensorEntry
 from pytest_aprqa.lifecycle.errors import LifecycleError
+from pytest_aprqa.lifecycle.gguf_rules import RULES
 from pytest_aprqa.lifecycle.progress import Progress, TensorProgress
 from pytest_aprqa.lifecycle.source import Source, refuse_window
 from pytest_aprqa.lifecycle.tensor_types import encoded, is_buffer, target_dtype
 from pytest_aprqa.lifecycle.vocabulary import Vocabulary, vocabulary_of
-from pytest_aprqa.models.config import config_from_apr
+from pytest_aprqa.models.config import APR_ALIASES, config_from_apr
 
 ROPE_HALVES = 2  # Hugging Face rows rotate by halves, whatever the family (spec apr-format 7)
+COMPLETE = ("llama", "mistral", "qwen2", "qwen3")  # families that the common keys declare completely
+# Fields of config.json that say how it was saved, trained or run, not what the model is.
+_OF_RUN = re.compile(
+    r"^_|^(?:architectures|auto_map|torch_dtype|dtype|transformers_version|use_cache)$|dropout|^init|_id$"
+)
 EMBEDDING = "model.embed_tokens.weight"
 HEAD = "lm_head.weight"
+UNREAD = ("sliding_window", "first_windowed_layer", "output_bias", "mlp_bias")
 # option -> (stored type, metadata "quantization"); bits and blocks as in spec apr-format 5.2 to 5.5
 QUANTISATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "q8": ("APR_Q8", {"quant_type": "q8", "bits": 8, "block_size": None, "symmetric": True}),
@@ -40,7 +48,9 @@ def write_apr_from(source: Source, target: Path, *, dtype: str = "native", progr
     options (q8, q4, q4_k, q6_k) hold for matrices; one whose rows are not whole 256-element blocks keeps the source's
     type under q4_k and q6_k, because readers disagree on padded rows. LifecycleError: values a type cannot hold.
     """
-    refuse_window(source)
+    rules = RULES.get(source.config.architecture)
+    if rules is None or not rules.windows:
+        refuse_window(source)
     plan = _plan(source, dtype)
     metadata = _metadata(source, vocabulary_of(source), plan)
     _refuse_lost_declarations(source, metadata, plan)
@@ -85,10 +95,14 @@ def _refuse_lost_declarations(
 ) -> None:
     """LifecycleError for a model that would be read from the file otherwise than its source declares it."""
     entries = {name: TensorEntry(name, kind, e.shape, 0, tensor_nbytes(kind, e.shape)) for name, e, kind in plan}
+    rules = RULES.get(source.config.architecture)
+    activations = rules.activations if rules is not None else ()
     read = asdict(config_from_apr(source.weights.path, metadata, entries))
     for field, declared in asdict(source.config).items():
-        # A window that binds was refused before.
-        if read[field] != declared and field not in ("sliding_window", "first_windowed_layer"):
+        # A window that binds was refused before; the family says its activation, names of tensors tell biases.
+        if field == "hidden_act" and declared in activations:
+            continue
+        if read[field] != declared and field not in UNREAD:
             raise LifecycleError(
                 source.folder / "config.json",
                 field,
@@ -149,7 +163,23 @@ def _metadata(source: Source, vocabulary: Vocabulary, plan: list[tuple[str, Tens
         **_tokenizer_keys(source, vocabulary),
     }
     provenance = ("license", "data_source", "data_license")
-    return {key: value for key, value in metadata.items() if value is not None or key in provenance}
+    kept = {key: value for key, value in metadata.items() if value is not None or key in provenance}
+    return kept | {key: value for key, value in _family_fields(source).items() if key not in metadata}
+
+
+def _family_fields(source: Source) -> dict[str, Any]:
+    """What config.json says of the model beyond the keys that all families have, under its own names."""
+    config = source.config
+    if config.architecture in COMPLETE:
+        return {}
+    known = {alias for aliases in APR_ALIASES.values() for alias in aliases}
+    fields = {
+        key: value
+        for key, value in source.config_json.items()
+        if value is not None and key not in known and not _OF_RUN.search(key)
+    }
+    experts = {"num_experts": config.num_experts, "moe_intermediate_size": config.expert_size}
+    return fields | (experts if config.num_experts else {})
 
 
 def _special_tokens(vocabulary: Vocabulary) -> dict[str, str | None]:

@@ -36,6 +36,13 @@ def write_safetensors_from(artifact: OpenArtifact, folder: Path, *, progress: Pr
     LifecycleError: a declaration that config.json cannot express. FormatError, ModelError: the artifact is unsound.
     """
     config = artifact.config
+    if config.architecture not in CLASSES or config.num_experts:
+        problem = "config.json of this family cannot be made from the file alone"
+        found = f"{config.architecture} with experts" if config.num_experts else config.architecture
+        advice = "take config.json of the published model"
+        raise LifecycleError(
+            artifact.file.path, "architecture", problem, found=found, limit=", ".join(CLASSES), advice=advice
+        )
     if config.rope_style != "half":
         advice = "correct the declared rotary type of the file"
         problem = "config.json cannot declare this rotation"

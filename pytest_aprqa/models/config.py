@@ -296,6 +296,7 @@ def _stored_biases(entries: Mapping[str, TensorEntry]) -> dict[str, bool]:
     }
 
 
+_QUERY_BIASES = ("q_proj.bias", "attn_q.bias", "c_attn.bias", "query_key_value.bias", "wqkv.bias", "qkv_proj.bias")
 APR_ALIASES = {
     "hidden_size": ("hidden_dim", "d_model", "n_embd", "model.hidden_size"),
     "num_layers": ("n_layers", "num_hidden_layers", "n_layer", "model.num_layers"),
@@ -346,7 +347,7 @@ def config_from_apr(path: Path, metadata: Mapping[str, Any], entries: Mapping[st
         rope_style=ROPE_STYLES[rope_type],
         rms_norm_eps=reader.number("rms_norm_eps", values.get("rms_norm_eps") or eps_default),
         tied_embeddings=reader.flag("tied_embeddings", False) or head is None or head.nbytes == 0,
-        attention_bias=any(name.endswith(("q_proj.bias", "attn_q.bias")) for name in entries),
+        attention_bias=any(name.endswith(_QUERY_BIASES) for name in entries),
         hidden_act="silu",
         rope_scaling=scaling_from_hf(path, _mapping(path, values, "rope_scaling", "rope_parameters")),
         sliding_window=reader.count("sliding_window") if values.get("sliding_window") is not None else None,

@@ -1,4 +1,4 @@
-"""Every family as GGUF: every value comes back, the declaration is the source's, refusals say why."""
+"""Every family as GGUF and APR: every value comes back, the declaration is the source's, refusals say why."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from pytest_aprqa.formats.opening import open_tensor_file
 from pytest_aprqa.lifecycle.derive import derive
 from pytest_aprqa.lifecycle.errors import LifecycleError
+from pytest_aprqa.lifecycle.to_safetensors import write_safetensors_from
 from pytest_aprqa.models.artifact import open_artifact
 from pytest_aprqa.suite.same_model import compare_models
 from tests.lifecycle.reshaped_families import FAMILIES, family_folder
@@ -37,6 +38,39 @@ def test_every_tensor_comes_back_under_its_name(
             np.testing.assert_allclose(made.tensors.read(name), source.tensors.read(name), rtol=0, atol=2e-7)
         result = compare_models(source, made)
         assert [str(one) for one in result.differences] == []
+
+
+@pytest.mark.parametrize(("family", "changed"), CASES)
+def test_apr_holds_every_tensor_and_every_declaration(family: str, changed: dict[str, Any], tmp_path: Path) -> None:
+    folder = family_folder(tmp_path / "m", family, **changed)
+    path = derive(folder, "apr", cache=tmp_path / "cache").path
+    with open_artifact(folder, "safetensors") as source, open_artifact(path, "apr") as made:
+        for name in source.tensors.names():
+            assert np.array_equal(made.tensors.read(name), source.tensors.read(name)), name
+        assert [str(one) for one in compare_models(source, made).differences] == []
+        kept = made.file.metadata
+    for field, value in DECLARED.get(family, {}).items():
+        assert kept[field] == value
+
+
+DECLARED: dict[str, dict[str, Any]] = {
+    "granite": {"logits_scaling": 2.0, "residual_multiplier": 0.5, "embedding_multiplier": 3.0},
+    "gemma2": {"attn_logit_softcapping": 50.0, "sliding_window": 16, "query_pre_attn_scalar": 32},
+    "stablelm": {"partial_rotary_factor": 0.25},
+    "gpt_neox": {"rotary_pct": 0.25, "num_heads": 4},
+    "mixtral": {"num_experts_per_tok": 2, "num_experts": 4},
+    "olmo": {"clip_qkv": 2.0},
+}
+
+
+@pytest.mark.parametrize("family", ["granite", "mixtral", "gpt2"])
+def test_a_folder_is_not_made_of_a_file_that_says_too_little(family: str, tmp_path: Path) -> None:
+    artifact = _gguf(family_folder(tmp_path / "m", family))
+    with (
+        open_artifact(artifact.path) as opened,
+        pytest.raises(LifecycleError, match=r"config\.json of this family cannot be made from the file alone"),
+    ):
+        write_safetensors_from(opened, tmp_path / "back")
 
 
 def _gguf(folder: Path, dtype: str = "native") -> Any:

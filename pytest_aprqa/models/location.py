@@ -122,8 +122,10 @@ def find_artifact_file(folder: Path, format_name: str) -> Path | None:
     inner = folder / format_name
     fixed = [inner / f"model{extension}"]
     if format_name == "safetensors":
-        fixed += [inner / INDEX, folder / INDEX]
+        fixed.append(inner / INDEX)
     fixed.append(folder / f"model{extension}")
+    if format_name == "safetensors":
+        fixed.append(folder / INDEX)  # where both lie there, loaders take the single file
     for path in fixed:
         if path.is_file():
             return path

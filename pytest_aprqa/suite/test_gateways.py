@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from pytest_aprqa.playbooks.scenarios import Scenario
     from pytest_aprqa.run_state import RunState
 
+_SHARD = re.compile(r"-\d{5}-of-(\d{5})\.safetensors$")
+
 
 @pytest.mark.opens_artifact
 @pytest.mark.gateway("G0")
@@ -29,6 +32,11 @@ def test_file_is_sound(artifact: OpenArtifact, observe: Observe) -> None:
     observe("tensors", len(artifact.file.entries), limit=">= 1")
     for warning in artifact.file.warnings:
         observe("warning", warning)
+    shard = _SHARD.search(artifact.file.path.name) if artifact.format == "safetensors" else None
+    if shard is not None and int(shard[1]) > 1:
+        problem = f"is one of {int(shard[1])} shards, and there is no index that names the others"
+        observe.finding(artifact.file.path.name, problem, "an index", "the index of the shards is missing")
+        pytest.fail(f"{artifact.file.path.name}: {problem}", pytrace=False)
     assert len(artifact.file.entries) > 0, f"{artifact.file.path}: no tensor in the file"
 
 

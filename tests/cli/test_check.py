@@ -13,6 +13,8 @@ from pytest_aprqa.artifact_check import PROMPTS, CheckResult, Finding, check, fo
 from pytest_aprqa.cli.check import CheckProgress
 from pytest_aprqa.cli.main import call
 from pytest_aprqa.defects.catalogue import apply_defect
+from pytest_aprqa.defects.index_operations import split_in_shards
+from pytest_aprqa.defects.stored_tensors import change_values
 from pytest_aprqa.lifecycle.derive import derive
 from tests.plugin.conftest import TINY_MODEL
 
@@ -111,6 +113,21 @@ def test_a_file_under_the_name_of_another_format_is_judged_by_itself(name, files
     assert "scaled by about 1.25" in text
     assert call(["check", str(file), "--against", str(TINY_MODEL), "--depth", "structure", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["artifacts"][0]["format"] == "apr"
+
+
+def test_of_a_single_file_and_shards_the_one_that_loaders_take_is_judged(tmp_path):
+    """A damaged model.safetensors beside sound shards is what engines load; shards without an index are no model."""
+    both, lone = tmp_path / "both", tmp_path / "lone"
+    for folder in (both, lone):
+        shutil.copytree(TINY_MODEL, folder)
+        split_in_shards(folder)
+    (lone / "model.safetensors.index.json").unlink()
+    shutil.copyfile(TINY_MODEL / "model.safetensors", both / "model.safetensors")
+    change_values(both, "model.layers.0.mlp.down_proj.weight", lambda values: values * 2)
+    result = check([both, lone], TINY_MODEL, "weights")
+    found = {(f.artifact, f.gate, f.cause) for f in result.findings}
+    assert (str(both), "F-CONTRACT-I4-001", "scaled by about 2") in found
+    assert (str(lone), "G0-INTEGRITY-FILE", "the index of the shards is missing") in found
 
 
 def test_a_source_without_a_tokenizer_says_nothing_of_tokens(files, tmp_path, capsys):

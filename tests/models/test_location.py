@@ -182,8 +182,8 @@ def test_files_of_a_folder_are_searched_in_their_order(tmp_path):
     order = [
         "safetensors/model.safetensors",
         "safetensors/model.safetensors.index.json",
-        "model.safetensors.index.json",
         "model.safetensors",
+        "model.safetensors.index.json",
         "safetensors/a.safetensors",
         "other.safetensors",
     ]

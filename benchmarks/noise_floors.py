@@ -198,7 +198,10 @@ class Subject:
         return {
             "learnt": behaviour(compare_logits(triples[:-foreign]), limits),
             "foreign": behaviour(compare_logits(triples[-foreign:]), limits),
-            "runs": runs,
+            "runs": {
+                "refused": sum(bool(refusals(run, limits)) for run in runs),
+                "most_beyond": max(run["beyond"] for run in runs),
+            },
             "answers_parted": parted,
         }
 
@@ -221,7 +224,7 @@ def rows(found: dict[str, Any]) -> Iterator[tuple[str, str, str, dict[str, float
                     "top-1": min(text["top1_agreement"] for text in both),
                     "beyond %": 100 * sum(text["beyond_margin"] for text in both) / 2,
                     "limit %": 100 * limits.beyond_margin,
-                    "refused": sum(bool(refusals(run, limits)) for run in row["runs"]) / SAMPLES,
+                    "refused": row["runs"]["refused"] / SAMPLES,
                     "parted": row["answers_parted"] / PROMPTS,
                 }
                 yield dtype, family, encoder, shares

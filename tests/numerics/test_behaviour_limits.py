@@ -40,11 +40,17 @@ def test_fewer_bits_never_get_a_smaller_share():
     assert all(behaviour_limits(name).beyond_margin == 0 for name in ("F32", "F16"))
 
 
-@pytest.mark.parametrize(("dtype", "allowed"), [("BF16", 1), ("Q6_K", 2), ("Q4_K", 10), ("Q4_0", 11), ("Q2_K", 24)])
+@pytest.mark.parametrize(("dtype", "allowed"), [("BF16", 1), ("Q6_K", 2), ("Q4_K", 10), ("Q4_0", 11), ("Q2_K", 26)])
 def test_a_run_may_have_a_few_positions_beyond_the_margin(dtype, allowed):
     """Just below and just above: one more position than this is refused."""
     assert behaviour_limits(dtype).allowed_beyond(RUN) == allowed
-    assert allowed < 0.08 * RUN, "a broken file changes tens of positions of a hundred"
+    assert allowed < 0.1 * RUN, "a matrix whose rows are off by one changes more than a third of them"
+
+
+@pytest.mark.parametrize("dtype", MEASURED)
+def test_the_worst_run_that_was_played_is_within_the_limit(dtype):
+    most = TABLE["noise_floor"]["small trained models"]["most_beyond_in_a_run"][dtype]
+    assert most <= behaviour_limits(dtype).allowed_beyond(RUN)
 
 
 @pytest.mark.parametrize(("dtype", "answers", "allowed"), [("Q2_K", 4, 1), ("Q2_K", 1, 0), ("Q3_K", 16, 0)])

@@ -78,8 +78,9 @@ def command(evidence_dir: Path, output: Path, append: bool, overwrite: bool, tie
         if overwrite:
             for model_id in list(table.rows):
                 table.drop(model_id)
+        versions: dict[str, dict[str, str]] = {}
         for run in runs:
-            found.append(_enter(run, table, default_tier))
+            found.append(_enter(run, table, default_tier, versions))
 
     if runs:
         update_registry(output, change, create=True)
@@ -121,18 +122,23 @@ def _sources(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _enter(run: RunOfModel, table: Registry, default_tier: str | None) -> ExportedRow:
+def _enter(
+    run: RunOfModel, table: Registry, default_tier: str | None, versions: dict[str, dict[str, str]]
+) -> ExportedRow:
+    """VERSIONS: of each model, the one that was entered last: what it has proven is not kept for another."""
     from pytest_aprqa.cli.known_models import known_facts
     from pytest_aprqa.cli.progress_bar import working
     from pytest_aprqa.playbooks.tiers import parse_tier
     from pytest_aprqa.registry.certification import certified, moment
     from pytest_aprqa.registry.exported_evidence import last_timestamp
+    from pytest_aprqa.registry.recorded_version import differ, version_of
     from pytest_aprqa.registry.row import RegistryRow
     from pytest_aprqa.scoring.errors import EmptyEvidence
     from pytest_aprqa.scoring.score import score
 
     old = table.rows.get(run.model_id) or RegistryRow.new(run.model_id, **known_facts(run.model_id))
     when = last_timestamp(run.entries)
+    before, now = versions.get(run.model_id, {}), version_of(run.entries)
     if moment(old["last_certified"]) > moment(when):
         return ExportedRow(str(run.path), run.model_id, old["status"], old.score, kept=True)
     try:
@@ -143,9 +149,11 @@ def _enter(run: RunOfModel, table: Registry, default_tier: str | None) -> Export
         return ExportedRow(str(run.path), run.model_id, problem=f"{run.path}: {error}")
     proven = tier.name if run.tier or default_tier else "none"
     row: RegistryRow = certified(
-        old, run.entries, points, tier=proven, threshold=tier.threshold, scenarios=tier.scenarios, when=when
-    )
+        old, run.entries, points, tier=proven, threshold=tier.threshold, scenarios=tier.scenarios, when=when,
+        same_version=not differ(before, now),
+    )  # fmt: skip
     table.put(row)
+    versions[run.model_id] = now
     return ExportedRow(str(run.path), run.model_id, row["status"], row.score)
 
 

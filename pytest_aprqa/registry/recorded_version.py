@@ -28,9 +28,17 @@ def is_another_version(evidence: Sequence[Evidence], folder: Path, last_certifie
                 runs.append((moment(first[0]), log.name, first[1]))
     if not runs:
         return False
-    recorded = max(runs)[2]
-    now = _version(entry.metadata for entry in evidence)
-    return any(name in recorded and name in now and recorded[name] != now[name] for name in recorded)
+    return differ(max(runs, key=lambda run: run[:2])[2], version_of(evidence))
+
+
+def version_of(evidence: Sequence[Evidence]) -> dict[str, str]:
+    """Digests of the source's weights and declarations, as far as the evidence tells them."""
+    return _version(entry.metadata for entry in evidence)
+
+
+def differ(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
+    """Whether two versions are told apart by a digest that both have."""
+    return any(name in other and other[name] != digest for name, digest in one.items())
 
 
 def _first_that_tells(log: Path) -> tuple[str, dict[str, str]] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -149,6 +150,22 @@ def test_a_tier_is_proven_by_as_many_scenarios_as_it_asks_for(run_folder, tmp_pa
     assert call(["export-csv", "-e", str(folder), "-o", str(tmp_path / "models.csv")]) == 0
     row = read_registry(tmp_path / "models.csv").rows["example/Tiny-1B"]
     assert (row["status"], row["certified_tier"]) == ("CERTIFIED", tier)
+
+
+@pytest.mark.parametrize(("weights", "tier"), [("a" * 64, "mvp"), ("b" * 64, "smoke")])
+def test_a_tier_of_older_weights_is_not_that_of_the_younger(run_folder, tmp_path, weights, tier):
+    older = {"playbook": "tiny-mvp", "timestamp": "2026-03-01T10:00:00+00:00", "metadata": {"source_sha256": "a" * 64}}
+    run_folder("older", [*good_run(**older), *(dataclasses.replace(e, **older) for e in further_scenarios(17))])
+    skipped = dict(older, timestamp="2026-03-02T10:00:00+00:00", metadata={"source_sha256": weights})
+    (run_folder("between", good_run(**skipped)) / "evidence.json").write_text("[]")  # nothing was recorded
+    younger = {
+        "playbook": "tiny-smoke",
+        "timestamp": "2026-03-03T10:00:00+00:00",
+        "metadata": {"source_sha256": weights},
+    }
+    run_folder("younger", good_run(**younger))
+    call(["export-csv", "-e", str(tmp_path / "runs"), "-o", str(tmp_path / "models.csv")])
+    assert read_registry(tmp_path / "models.csv").rows["example/Tiny-1B"]["certified_tier"] == tier
 
 
 def test_overwrite_drops_the_others_and_must_be_said(run_folder, registry, capsys):

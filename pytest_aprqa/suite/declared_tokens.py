@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 BOS_CAUSE = "another BOS id: a template or engine that writes it begins every text with the wrong token"
 END_CAUSE = "another EOS id: engines and templates that ask for one end token take the wrong one"
 TEMPLATES_CAUSE = "two chat templates that differ under two keys: engines take one or the other"
+NAMED_CAUSE = "the chat template of this name is lost or another: requests with tools get the default one"
+NAMED_KEY = "tokenizer.chat_template."
 SHOWN_CAUSE = "control tokens are no longer special: engines show them in answers and take them from a user's text"
 HIDDEN_CAUSE = "ordinary added tokens became special: engines drop them from answers"
 SHOWN = 5
@@ -25,7 +27,7 @@ def special_token_problems(source: OpenArtifact, target: OpenArtifact) -> list[T
     begins, ends = _begin_problems(source, target), _end_problems(source, target)
     kinds = _kind_problems(source.tokenizer, target.tokenizer)
     matches = _match_problems(source.tokenizer, target.tokenizer)
-    return [*begins, *ends, *kinds, *matches, *_template_problems(target)]
+    return [*begins, *ends, *kinds, *matches, *_template_problems(target), *_named_template_problems(source, target)]
 
 
 def _template_problems(target: OpenArtifact) -> Iterator[TokenProblem]:
@@ -36,6 +38,34 @@ def _template_problems(target: OpenArtifact) -> Iterator[TokenProblem]:
     if isinstance(first, str) and isinstance(second, str) and first != second:
         lengths = [f"{len(one)} characters" for one in (first, second)]
         yield TokenProblem("chat_template", -1, lengths[0], lengths[1], TEMPLATES_CAUSE)
+
+
+def _named_template_problems(source: OpenArtifact, target: OpenArtifact) -> Iterator[TokenProblem]:
+    """Templates beside the default one (`tool_use`, `rag`), which engines take when a request asks for them."""
+    if source.format != "safetensors" or target.format == "apr":  # APR has no room for them
+        return
+    theirs = _named_templates(target)
+    for name, template in _named_templates(source).items():
+        found = theirs.get(name)
+        if found != template:
+            told = "none" if found is None else f"{len(found)} characters"
+            yield TokenProblem(f"chat template {name!r}", -1, f"{len(template)} characters", told, NAMED_CAUSE)
+
+
+def _named_templates(artifact: OpenArtifact) -> dict[str, str]:
+    """Name -> template of all but the default one."""
+    from pytest_aprqa.models.tokenizer_folder import companion_json
+
+    if artifact.format == "gguf":
+        keys = {key: key.removeprefix(NAMED_KEY) for key in artifact.file.metadata if key.startswith(NAMED_KEY)}
+        return {name: str(artifact.file.metadata[key]) for key, name in keys.items()}
+    files = sorted((artifact.folder / "additional_chat_templates").glob("*.jinja"))
+    found = {path.stem: path.read_text(encoding="utf-8", errors="replace") for path in files}
+    declared = companion_json(artifact.folder / "tokenizer_config.json").get("chat_template")
+    if isinstance(declared, list) and not (artifact.folder / "chat_template.jinja").is_file():
+        rows = [one for one in declared if isinstance(one, dict) and isinstance(one.get("template"), str)]
+        found |= {str(one.get("name")): one["template"] for one in rows if one.get("name") != "default"}
+    return found
 
 
 def _begin_problems(source: OpenArtifact, target: OpenArtifact) -> Iterator[TokenProblem]:

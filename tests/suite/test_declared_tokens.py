@@ -83,6 +83,28 @@ def test_two_templates_of_an_apr_file_are_one(random_qwen2_folder, tmp_path):
     assert [row[0] for row in of(special_token_problems, random_qwen2_folder, file)] == ["chat_template"]
 
 
+def test_templates_beside_the_default_one_are_kept(random_qwen2_folder, gguf, tmp_path):
+    """Command-R has one for tools and one for documents: `tokenizer.chat_template.NAME` of GGUF, or a folder."""
+    from pytest_aprqa.defects.declarations import add_gguf
+
+    rows = [{"name": "default", "template": "{{ a }}"}, {"name": "tool_use", "template": "{{ tools }}"}]
+    source = changed(random_qwen2_folder, tmp_path / "source", "tokenizer_config.json", chat_template=rows)
+    assert of(special_token_problems, random_qwen2_folder, source) == []
+    lost = of(special_token_problems, source, random_qwen2_folder)
+    assert [row[:2] for row in lost] == [("chat template 'tool_use'", "none")]
+    folder = changed(random_qwen2_folder, tmp_path / "folder", "config.json")
+    (folder / "additional_chat_templates").mkdir()
+    (folder / "additional_chat_templates/tool_use.jinja").write_text("{{ tools }}")
+    assert of(special_token_problems, source, folder) == []
+    file = tmp_path / "named.gguf"
+    shutil.copyfile(gguf, file)
+    assert [row[1] for row in of(special_token_problems, source, file)] == ["none"]
+    add_gguf(("tokenizer.chat_template.tool_use", "string", "{{ tools }} "))(file)
+    assert [row[1] for row in of(special_token_problems, source, file)] == ["12 characters"]
+    add_gguf(("tokenizer.chat_template.tool_use", "string", "{{ tools }}"))(file)
+    assert of(special_token_problems, source, file) == []
+
+
 def test_dropout_that_was_left_in_is_named(random_qwen2_folder, tmp_path):
     document = json.loads((random_qwen2_folder / "tokenizer.json").read_text())
     document["model"]["dropout"] = 0.1

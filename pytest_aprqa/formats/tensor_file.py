@@ -28,6 +28,7 @@ _NATIVE = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I8": "<i1",
 _NATIVE |= {"I64": "<i8", "U8": "<u1", "U16": "<u2", "U32": "<u4", "U64": "<u8", "BOOL": "?", "C64": "<c8"}
 
 RESIDENT = 64 << 20  # bytes of a file's pages that may stay in the process
+LARGE_PAGE = 2 << 20  # bytes that the system maps at once at most (x86 and most of ARM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +158,9 @@ class TensorFile(ABC):
 
     def count_read(self, name: str, size: int) -> None:
         """Tell that SIZE bytes of tensor NAME were looked at through `raw`: resident pages of the file stay bounded."""
-        self._mapped(name).count_read(size)
+        nbytes = self.entries[name].nbytes
+        # A few bytes make a whole large page resident: small tensors of a large file are far apart.
+        self._mapped(name).count_read(size * LARGE_PAGE // nbytes if 0 < nbytes < LARGE_PAGE else size)
 
     def read_native(self, name: str) -> NDArray[Any]:
         """Tensor NAME without conversion where numpy has the type (BF16: uint16 patterns); quantised: float32."""

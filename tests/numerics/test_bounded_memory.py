@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pytest_aprqa.formats.tensor_file import RESIDENT
+from pytest_aprqa.formats.opening import open_tensor_file
+from pytest_aprqa.formats.safetensors_file import write_safetensors
+from pytest_aprqa.formats.tensor_file import LARGE_PAGE, RESIDENT, MappedFile
 
 ROWS, COLUMNS = 2048, 4096  # 16 MiB in 16 bits
 LIMIT = 4 * RESIDENT  # bytes: two files, each with what it may keep resident, and as much again
@@ -67,3 +69,16 @@ def test_memory_does_not_grow_with_the_file(types, tmp_path):
             file.unlink()
     assert 2 * sizes[-1] * ROWS * COLUMNS * 2 > 1.4 * LIMIT
     assert max(grown) < LIMIT, f"grown by {[size >> 20 for size in grown]} MiB for {sizes} tensors of 16 MiB a file"
+
+
+@pytest.mark.parametrize(("count", "forgotten"), [(RESIDENT // LARGE_PAGE - 1, 0), (RESIDENT // LARGE_PAGE, 1)])
+def test_a_small_tensor_counts_as_the_large_page_that_holds_it(tmp_path, monkeypatch, count, forgotten):
+    """Norms and biases lie far apart in a large file: each makes up to 2 MiB resident."""
+    forgets = []
+    monkeypatch.setattr(MappedFile, "forget", lambda self, start, stop: forgets.append((start, stop)))
+    values = np.ones(8, np.float32)
+    write_safetensors(tmp_path / "model.safetensors", {f"w{n}": ("F32", (8,), values) for n in range(count)})
+    with open_tensor_file(tmp_path / "model.safetensors") as file:
+        for name in file.entries:
+            file.sums(name)
+    assert len(forgets) == forgotten

@@ -72,6 +72,23 @@ def test_clean_quantisation_has_no_scaled_head(dtype, name):
             assert found(source, stored(dtype, source), dtype, name) == [], (seed, number)
 
 
+@pytest.mark.parametrize("dtype", ["Q5_0", "Q5_1", "Q4_1"])
+def test_a_head_of_outliers_is_clean_and_one_scaled_beside_it_is_not(monkeypatch, dtype):
+    """Version 7 refused it in Q5_0. 1,024 rows with four large columns; the first head of eight holds them."""
+    values = np.random.default_rng(0).standard_normal((1024, 512))
+    values[:, :4] *= 20
+    source, name = values.astype(np.float32), NAMES[1]
+    back = stored(dtype, source)
+    assert found(source, back, dtype, name, dim=64) == []
+    part = slice(64, 128)
+    damaged = back.copy()
+    damaged[:, part] *= np.float32(0.98)
+    assert [one.head for one in found(source, damaged, dtype, name, dim=64)] == [1]
+    if dtype == "Q5_0":
+        monkeypatch.setitem(TABLE["types"][dtype], "from_median", 0.001)
+        assert [one.head for one in found(source, back, dtype, name, dim=64)] == [0]
+
+
 @pytest.mark.parametrize("factor", [0.97, 1.03])
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("dtype", TYPES)

@@ -208,6 +208,8 @@ def main() -> int:
                 for dtype, one in converted.items()
             ]
         good = good and max(one["processor"] for one in converted.values()) <= CONVERSION_RATIO
+    elif last.is_file() and "conversion" in (kept := json.loads(last.read_text(encoding="utf-8"))):
+        figures["conversion"] = kept["conversion"]  # of the last run that had the converter
     measuring.show("codecs", rows)
     limits = {"check": CHECK_SHARE, "decode": DECODE_RATIO, "conversion": CONVERSION_RATIO}
     measuring.write("formats", limits=limits, **figures)

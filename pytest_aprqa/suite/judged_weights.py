@@ -1,6 +1,6 @@
 """The weights of an artifact against those of its source: both files are read once, for all gates that ask about them.
 
-One task a tensor, on all cores; what is kept of a tensor is its verdict and a few figures of its own values.
+One task a tensor, with the compiled loops on all cores; what is kept of a tensor is its verdict and a few figures.
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ def judged_weights(
 
     The figures of the artifact's own values are remembered on the way (`tensor_values`). TELL is told how far it is.
     """
+    from pytest_aprqa.numerics.pair_sums import compiled_loops
+
     known = _JUDGED.get(artifact.file)
     if known is not None and known[0]() is reference.file:
         return known[1]
@@ -69,7 +71,9 @@ def judged_weights(
         finally:
             progress.add(sizes[name])
 
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:  # numpy and the compiled loops compute beside other threads
+    # Calls of numpy are so short that two threads lose more by handing over the interpreter's lock than they gain.
+    threads = (os.cpu_count() or 1) if compiled and compiled_loops() is not None else 1
+    with ThreadPoolExecutor(threads) as pool:
         largest_first = sorted(names, key=lambda name: -sizes[name])
         found = dict(zip(largest_first, pool.map(judge, largest_first), strict=True))
     kept.remember()

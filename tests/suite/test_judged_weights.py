@@ -3,6 +3,7 @@
 import math
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
@@ -82,7 +83,7 @@ def test_it_tells_how_far_it_is(pair, monkeypatch):
     assert any(text.startswith(f"weights of {pair[1].file.path.name}: 100%") for text in told)
 
 
-def test_only_one_thread_tells_at_a_time(pair, monkeypatch):
+def test_only_one_thread_tells_at_a_time(monkeypatch):
     """The note is one file: two that write it at once would empty it, or lose it."""
     monkeypatch.setattr(subject, "_TOLD_SECONDS", 0.0)
     telling, clashes = threading.Lock(), []
@@ -92,9 +93,10 @@ def test_only_one_thread_tells_at_a_time(pair, monkeypatch):
         time.sleep(0.002)
         telling.release()
 
-    judged_weights(*pair, tell)
-    assert clashes
-    assert not any(clashes)
+    progress = subject._Progress(tell, "model.gguf", 40)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(progress.add, [1] * 40))
+    assert clashes == [False] * 40
 
 
 @pytest.mark.parametrize(

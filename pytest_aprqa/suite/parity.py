@@ -43,8 +43,11 @@ def ask_once(engine: LoadedEngine, key: str, compute: Callable[[], T]) -> T:
 def answers_of(
     engine: LoadedEngine, playbook: Playbook, state: RunState
 ) -> tuple[Reference, list[GenerationResult], GenerationResult]:
-    """(reference, the engine's answers to its prompts, its golden answer). Errors of either engine."""
+    """(reference, the engine's answers to its prompts, its golden answer). Errors of either engine; may skip."""
     from pytest_aprqa.reference_answers import ask, reference_answers
+    from pytest_aprqa.suite.untried import skip_without_reference
+
+    skip_without_reference(engine.model)
 
     def compute() -> tuple[Reference, list[GenerationResult], GenerationResult]:
         reference = reference_answers(state, engine.model, playbook)
@@ -57,6 +60,9 @@ def distance_of(engine: LoadedEngine, playbook: Playbook, state: RunState) -> tu
     """(reference, distance of the engine's logits from its). EngineUnavailable where the engine tells no logits."""
     from pytest_aprqa.numerics.logit_comparison import compare_logits
     from pytest_aprqa.reference_answers import reference_answers
+    from pytest_aprqa.suite.untried import skip_without_reference
+
+    skip_without_reference(engine.model)
 
     def compute() -> tuple[Reference, LogitDistance]:
         reference = reference_answers(state, engine.model, playbook)

@@ -78,9 +78,12 @@ def source_states(engine: LoadedEngine, state: RunState, ids: list[int]) -> list
 
 @contextlib.contextmanager
 def source_host(engine: LoadedEngine, state: RunState) -> Iterator[EngineHost]:
-    """A child with the source on the reference engine, ended afterwards."""
+    """A child with the source on the reference engine, ended afterwards; skips where that does not run the family."""
     from pytest_aprqa.engine_pool import LOAD_TIMEOUT_FACTOR
     from pytest_aprqa.engines.host import EngineHost
+    from pytest_aprqa.suite.untried import skip_without_reference
+
+    skip_without_reference(engine.model)
 
     host = EngineHost(REFERENCE_ENGINE, threads=state.pool.threads)
     try:

@@ -33,6 +33,15 @@ def skip_without(what: str, model: ModelUnderTest) -> NoReturn:
     pytest.skip(what if model.settings.against is None else f"{NOT_TRIED}{what}")
 
 
+def skip_without_reference(model: ModelUnderTest) -> None:
+    """Skip where the engine of the reference does not run the family of the ground truth: a limit of ours."""
+    from pytest_aprqa.models.families import FAMILIES
+
+    architecture = model.opened_source().config.architecture
+    if architecture not in FAMILIES:
+        skip_without(f"the reference engine does not run the architecture {architecture!r}", model)
+
+
 def skip_untried(untried: Mapping[str, str]) -> NoReturn:
     """Skip the check that could not look at some of its tensors; `untried`: name -> `why_untried`."""
     counts = Counter(untried.values())

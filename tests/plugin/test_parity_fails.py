@@ -44,3 +44,15 @@ def test_an_engine_that_calls_itself_torch_is_not_its_own_reference(project):
     assert result.ret == 1
     failures = red(project.evidence())
     assert {e["gate_id"] for e in failures.values()} == {"F-HFP-001", "F-GOLDEN-RULE-001"}
+
+
+def test_a_source_that_the_reference_engine_does_not_run_refutes_nothing(project):
+    """Another engine may run the family: what it does is not compared, and that is said."""
+    project.pytester.makeconftest("import pytest_aprqa.models.families as families\nfamilies.FAMILIES = ('llama',)")
+    path = project.write_playbook()
+    chosen = "(logits_are or golden_rule or round_trip_identity or one_prompt) and safetensors"
+    project.run(f"--playbook={path}", "-q", "--tb=no", "-k", chosen)
+    entries = [e for e in project.evidence() if e["gate_id"] in {"F-HFP-001", "F-GOLDEN-RULE-001", "F-CONTRACT-I1-001"}]
+    assert {e["outcome"] for e in entries} == {"Skipped"}
+    assert all("reference engine does not run the architecture 'qwen2'" in e["reason"] for e in entries)
+    assert len(entries) == 3

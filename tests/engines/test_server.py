@@ -142,7 +142,7 @@ def test_characters_split_over_tokens_arrive_whole(stop: list[str], expected: st
     pieces: list[str] = []
     shown = ""
     for count in range(1, len(data) + 1):
-        decoding: Any = SimpleNamespace(new_ids=[list(data[:count])], all_finished=count == len(data))
+        decoding: Any = SimpleNamespace(new_ids=[list(data[:count])], all_finished=count == len(data), wanted=[None])
         text = data[:count].decode(errors="replace")
         shown = _emit(text, StopSequences(stop), decoding, shown, lambda piece, ids: pieces.append(piece))
     assert [piece for piece in pieces if piece] == list(expected)

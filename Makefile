@@ -39,12 +39,14 @@ types: $(VENV)/.installed-test  ## mypy in strict mode on the package
 docs: $(VENV)/.installed-test  ## write the generated pages of docs/ again
 	$(BIN)/python docs/generate_plugin_reference.py
 	$(BIN)/python docs/generate_reference.py
+	$(BIN)/python docs/generate_limits_page.py
 	$(BIN)/python docs/generate_real_files.py
 	$(BIN)/python docs/capture_demo.py
 
 docs-check: $(VENV)/.installed-test  ## fail if a generated page is out of date (the demo's picture has a check of its own)
 	$(BIN)/python docs/generate_plugin_reference.py --check
 	$(BIN)/python docs/generate_reference.py --check
+	$(BIN)/python docs/generate_limits_page.py --check
 	$(BIN)/python docs/generate_real_files.py --check
 
 benchmarks: $(VENV)/.installed-test  ## run the benchmarks; results go to benchmarks/results/

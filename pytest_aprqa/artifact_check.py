@@ -149,7 +149,7 @@ def check(
     problem = _source_problem(against)
     runnable = []
     for path in artifacts:
-        reason = problem or _unreadable(path)
+        reason = problem or _unreadable(path) or _same_as(path, against)
         if reason is None:
             runnable.append(path)
             result.formats[str(path)] = format_of(path)
@@ -188,6 +188,13 @@ def _unreadable(path: Path) -> str | None:
         return f"{path}: cannot be read (permission denied)"
     if path.is_dir() and not any(path.glob("*.safetensors")):
         return f"{path}: a folder without SafeTensors; name the GGUF or APR file itself"
+    return None
+
+
+def _same_as(path: Path, against: Path) -> str | None:
+    folder = path if path.is_dir() else path.parent
+    if format_of(path) == "safetensors" and folder.resolve() == against.resolve():
+        return f"{path}: is the source itself; that it equals itself proves nothing"
     return None
 
 

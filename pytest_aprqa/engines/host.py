@@ -71,6 +71,11 @@ class EngineHost:
         self._stderr: deque[str] = deque(maxlen=STDERR_LINES)
         self._stderr_reader: threading.Thread | None = None
 
+    @property
+    def engine(self) -> str:
+        """The name that it was made with: what runs in the child, whatever that calls itself."""
+        return self._engine
+
     # -- life ----------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:

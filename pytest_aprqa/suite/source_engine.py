@@ -39,7 +39,7 @@ def is_the_reference(engine: LoadedEngine) -> bool:
     return (
         model.settings.against is None
         and engine.format == GROUND_TRUTH
-        and engine.description.name == REFERENCE_ENGINE
+        and engine.host.engine == REFERENCE_ENGINE
         and engine.backend == "cpu"
     )
 

@@ -149,7 +149,17 @@ def test_a_damaged_safetensors_folder_is_compared_with_the_other_folder(tmp_path
     path = apply_defect(_safetensors_defect(), TINY_MODEL, tmp_path / "model")
     result = check([path], TINY_MODEL, "weights")
     assert result.verdict == "refuted"
-    assert check([TINY_MODEL], TINY_MODEL, "weights").verdict == "not refuted"
+    copy = shutil.copytree(TINY_MODEL, tmp_path / "copy")
+    assert check([copy], TINY_MODEL, "weights").verdict == "not refuted"
+
+
+@pytest.mark.parametrize("named", [".", "model.safetensors"])
+def test_a_source_is_not_compared_with_itself(named, tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(TINY_MODEL, target_is_directory=True)
+    result = check([link / named], TINY_MODEL, "structure")
+    assert (result.verdict, result.exit_code) == ("not tried", 2)
+    assert "is the source itself" in result.not_tried[0]["reason"]
 
 
 def _safetensors_defect():
@@ -268,7 +278,7 @@ def test_a_family_that_no_engine_knows_is_not_refuted_by_that(tmp_path):
     shutil.copytree(TINY_MODEL, folder)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"model_type": "nonesuch"}))
-    result = check([folder], folder, "logits")
+    result = check([folder], shutil.copytree(folder, tmp_path / "source"), "logits")
     assert result.findings == []
     assert (result.verdict, result.exit_code) == ("not tried", 2), "nothing was tried at the asked depth"
     assert result.tried_up_to(str(folder)) == "tokens"

@@ -163,16 +163,20 @@ def test_certify_says_in_a_dry_run_what_it_would_sign(tmp_path, monkeypatch, cap
 @signs
 @pytest.mark.parametrize("written", [True, False])
 def test_certify_signs_the_certificate_of_each_model_that_has_one(run, tmp_path, monkeypatch, capsys, written):
-    """The run of pytest is one that is there already; without a score there is no certificate and no signature."""
+    """The run of pytest is one that was made before; without a score there is no certificate and no signature."""
     from pytest_aprqa.cli import run as run_command
 
     private, public = key_pair(tmp_path, "mine")
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "certifications" / "tiny-qwen2"
-    shutil.copytree(run, folder)
-    if not written:
-        (folder / "certificate.json").unlink()
-    monkeypatch.setattr(run_command, "captured_pytest", lambda arguments: (0, ""))
+
+    def captured_pytest(arguments):
+        shutil.copytree(run, folder)
+        if not written:
+            (folder / "certificate.json").unlink()
+        return 0, ""
+
+    monkeypatch.setattr(run_command, "captured_pytest", captured_pytest)
     call(["certify", "aprqa/tiny-qwen2", "--tier", "mvp", "--sign", str(private), "--registry", "m.csv", "--json"])
     (result,) = json.loads(capsys.readouterr().out)
     if not written:

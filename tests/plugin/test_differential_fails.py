@@ -154,3 +154,15 @@ def test_listed_gates_that_no_check_files_and_other_blocks_stay_visible(project)
         "differential_tests.tensor_diff: F-ROSETTA-DIFF-009]": "Skipped",
         "tools_required]": "Skipped",
     }
+
+
+def test_an_engine_that_calls_itself_torch_is_compared_with_the_reference(project):
+    """Only the engine that we start under that name is the reference; another one's word is not taken."""
+    project.pytester.makeconftest("""
+        import pytest_aprqa.engines.selection as selection
+
+        selection.engine_for = lambda *arguments, **options: "pytest_aprqa.misbehaving_engine:rounds_weights"
+    """)
+    playbook = project.write_playbook(**BLOCKS)
+    project.run(f"--playbook={playbook}", "--tb=short", "-q", "-k", "logits_of_the_answer and safetensors")
+    assert [e["outcome"] for e in project.evidence()] == ["Falsified"]

@@ -28,7 +28,8 @@ def cache(tmp_path_factory):
 def files(cache):
     """A clean file of each format and of one quantised type."""
     made = {f: derive(TINY_MODEL, f, cache=cache).path for f in ("gguf", "apr")}
-    return made | {"q8_0": derive(TINY_MODEL, "gguf", cache=cache, dtype="q8_0").path, "safetensors": TINY_MODEL}
+    made["q8_0"] = derive(TINY_MODEL, "gguf", cache=cache, dtype="q8_0").path
+    return made | {"safetensors": shutil.copytree(TINY_MODEL, cache / "copy")}
 
 
 @pytest.fixture(autouse=True)

@@ -50,9 +50,12 @@ def test_draws_follow_the_temperature(
 
     first = [GenerationRequest("first", OPEN_PROMPT, "raw", 1, temperature=1.0)]
     engine.generate(first)  # what an engine does only once is not counted
-    started = time.monotonic()
-    engine.generate(first)
-    if (time.monotonic() - started) * DRAWS > engine.timeout_s / 2:
+    seconds = []
+    for _ in range(3):  # one of them may have waited for another program
+        started = time.monotonic()
+        engine.generate(first)
+        seconds.append(time.monotonic() - started)
+    if min(seconds) * DRAWS > engine.timeout_s / 2:
         pytest.skip(f"{DRAWS} draws would take more than half of the time limit here")
     prompt, logits, temperature = _uncertain_prompt(engine, declared_artifact, playbook, run_state, observe)
     requests = [

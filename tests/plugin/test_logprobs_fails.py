@@ -12,7 +12,7 @@ RAW, CHAT, STREAM = "F-LOGPROB-001", "F-LOGPROB-002", "F-LOGPROB-003"
 CASES = {
     "logprobs_of_another_model": {RAW: "nats off", CHAT: "nats off"},
     "logprobs_after_temperature": {RAW: "at temperature 2: ", CHAT: "at temperature 2: "},
-    "logprobs_of_the_next_token": {RAW: "position 0: ", CHAT: "position 0: "},
+    "logprobs_of_the_next_token": {RAW: "nats off", CHAT: "nats off"},
     "logprobs_to_base_ten": {RAW: "nats off", CHAT: "nats off"},
     "streams_other_logprobs": {STREAM: ": streamed -"},
 }

@@ -25,6 +25,11 @@ def paired_pieces(
     return zip(even(source.chunks(name, size), size), even(target.chunks(name, size), size), strict=True)
 
 
+def same_values(source: CanonicalTensors, target: CanonicalTensors, name: str) -> bool:
+    """True when every value is equal; NaN equals nothing. Squares of differences can be too small to tell."""
+    return all(numpy.array_equal(x, y) for x, y in paired_pieces(source, target, name))
+
+
 def even(pieces: Iterator[NDArray[numpy.float32]], size: int) -> Iterator[NDArray[numpy.float32]]:
     """The same values in pieces of exactly SIZE (the last may be shorter), however the decoder cuts its own."""
     kept: list[NDArray[numpy.float32]] = []

@@ -172,7 +172,7 @@ def _value_problem(
 ) -> tuple[float, Problem | None]:
     """(NMSE, None or where, found, limit, cause) of one tensor: first the bytes, then rows, then what explains it."""
     from pytest_aprqa.numerics.causes import cause_of
-    from pytest_aprqa.numerics.paired_pieces import same_bytes
+    from pytest_aprqa.numerics.paired_pieces import same_bytes, same_values
     from pytest_aprqa.numerics.tensor_error import compare_tensors
     from pytest_aprqa.suite.row_errors import OTHER_VALUES, matrix_error
 
@@ -181,9 +181,10 @@ def _value_problem(
         return 0.0, None
     if sums is not None:
         rows = matrix_error(source, target, name, limit, target.entry(name).dtype, sums)
-        if rows.nmse <= limit and not rows.damaged:
+        lost_in_float32 = rows.nmse == limit == 0 and not same_values(source, target, name)
+        if rows.nmse <= limit and not rows.damaged and not lost_in_float32:
             return rows.nmse, _head_problem(reference, artifact, name, sums)
-        if rows.nmse <= limit:
+        if rows.damaged and rows.nmse <= limit:
             first = rows.damaged[0]
             part = f"part of the values changed: {len(rows.damaged)} rows; {first.cause}"
             if first.cause == OTHER_VALUES and len(rows.damaged) > 1:  # rows that changed places tell more

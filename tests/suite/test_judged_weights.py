@@ -1,6 +1,7 @@
 """Both files are read once: verdicts of all tensors, and figures of the artifact's values for the gates that ask."""
 
 import math
+import shutil
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,9 @@ import numpy as np
 import pytest
 
 from pytest_aprqa.defects.catalogue import apply_defect
+from pytest_aprqa.formats import codecs
+from pytest_aprqa.formats.opening import open_tensor_file
+from pytest_aprqa.formats.safetensors_file import write_safetensors
 from pytest_aprqa.formats.tensor_file import TensorFile
 from pytest_aprqa.lifecycle.conversion_paths import convert
 from pytest_aprqa.models.artifact import open_artifact
@@ -18,6 +22,7 @@ from pytest_aprqa.suite.judged_weights import judged_weights, read_beside_the_so
 from pytest_aprqa.suite.tensor_values import count_values, norms_of, values_of
 
 EMBEDDING = "model.embed_tokens.weight"
+DOWN = "model.layers.0.mlp.down_proj.weight"
 
 
 @pytest.fixture(params=["random_qwen2_folder", "random_llama_folder"])
@@ -132,3 +137,26 @@ def test_defects_are_named_by_both_ways_of_computing(random_qwen2_folder, tmp_pa
     assert len(problems) == 1
     assert problems[0][3].startswith("scaled by about 1.25")
     assert not math.isnan(float(problems[0][1].removeprefix("NMSE ")))
+
+
+@pytest.mark.parametrize(("found", "refuted"), [(1e-30, False), (0.0, True), (2e-30, True)])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_an_exact_type_is_exact_below_the_squares_of_float32(
+    random_qwen2_folder, tmp_path, found, refuted, compiled, monkeypatch
+):
+    """The square of 1e-30 is no float32: the sums of the rows see no difference."""
+    monkeypatch.setattr(subject, "WORTH_COMPILING", 0 if compiled else math.inf)
+    folders = []
+    for number, value in enumerate((1e-30, found)):
+        folder = shutil.copytree(random_qwen2_folder, tmp_path / str(number))
+        with open_tensor_file(folder) as file:
+            tensors = {name: file.read(name).astype(np.float32) for name in file.entries}
+        tensors[DOWN][0, 0] = value
+        stored = {n: ("F32", v.shape, codecs.encode("F32", v)) for n, v in tensors.items()}
+        for old in folder.glob("*.safetensors"):
+            old.unlink()
+        write_safetensors(folder / "model.safetensors", stored)
+        folders.append(folder)
+    with open_artifact(folders[0]) as a, open_artifact(folders[1]) as b:
+        nmse, problem = judged_weights(a, b)[DOWN][1:]
+    assert (problem is not None) == refuted == (nmse > 0)

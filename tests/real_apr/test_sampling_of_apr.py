@@ -6,20 +6,19 @@ which it forgets `logprobs` too; those of its chat are right.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-import yaml
 
 from pytest_aprqa.engines.host import EngineHost
 from pytest_aprqa.lifecycle.derive import derive
 from pytest_aprqa.models.artifact import Artifact
 from tests.real_apr.real_models import TINY_QWEN2, make_model
 from tests.real_apr.real_program import Apr
+from tests.run_of_one_file import entries_of_a_run, summary
 
 LIMIT_S = 120
 Found = dict[str, tuple[str, str, dict[str, Any]]]
@@ -37,37 +36,8 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, apr: Apr) ->
     monkeypatch.setenv("HOME", str(apr.home))
 
     def run(file: Artifact, keyword: str, *options: str) -> Found:
-        document = {
-            "name": "sampling",
-            "version": "1.0.0",
-            "model": {
-                "hf_repo": "aprqa/tiny-qwen2",
-                "local_path": str(file.path),
-                "formats": [file.format],
-                "size_category": "tiny",
-            },
-            "test_matrix": {
-                "modalities": ["run", "serve"],
-                "backends": ["cpu"],
-                "scenario_count": 2,
-                "prompts": ["What is 2+2?", "Hello!"],
-                "timeout_ms": 600000,
-            },
-        }
-        path = pytester.path / "sampling.playbook.yaml"
-        path.write_text(yaml.safe_dump(document), encoding="utf-8")
-        pytester.runpytest_subprocess(
-            f"--playbook={path}", *options, "-p", "no:cacheprovider", "-q", "--tb=short", "-k", keyword
-        )
-        text = (pytester.path / "evidence/latest/evidence.json").read_text(encoding="utf-8")
-        return {
-            entry["gate_id"]: (
-                entry["outcome"],
-                entry["reason"],
-                {one["name"]: one["value"] for one in entry["observed"]},
-            )
-            for entry in json.loads(text)
-        }
+        entries = entries_of_a_run(pytester, file.path, file.format, keyword, *options, modalities=("run", "serve"))
+        return {gate: summary(entry) for gate, entry in entries.items()}
 
     return run
 

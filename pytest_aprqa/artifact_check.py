@@ -10,7 +10,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,9 @@ FORMAT_NAMES = {"gguf": "a GGUF file", "apr": "an APR file", "safetensors": "a S
 _COMPANIONS = (".json", ".jinja", ".model", ".txt")
 _MAGICS = ((b"GGUF", "gguf"), (b"APR", "apr"))
 _MESSAGE_LIMIT = 600
+_READ_AHEAD = 0.5  # of the memory that is available: what is read first must still be there when it is needed
+# Plugins that the comparison has no use for; importing them takes longer than comparing the structure.
+_LEFT_OUT = ("anyio", "html", "hypothesispytest", "metadata", "randomly", "xdist")
 # Pieces of tensors are used again at once: memory given back to the system between them costs as much as reading them.
 _ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": str(64 << 20), "MALLOC_MMAP_THRESHOLD_": str(64 << 20)}
 
@@ -156,9 +160,37 @@ def check(
         else:
             result.not_tried.append({"artifact": str(path), "gate": "", "depth": "", "what": "", "reason": reason})
     if runnable:
-        with tempfile.TemporaryDirectory(prefix="aprqa-check-") as folder:
+        with tempfile.TemporaryDirectory(prefix="aprqa-check-") as folder, _reading_ahead(runnable, against, depth):
             _run(Path(folder), runnable, against, result, on_event, environ, prompts)
     return result
+
+
+def _reading_ahead(artifacts: Sequence[Path], against: Path, depth: str) -> AbstractContextManager[object]:
+    """The disk reads weights that will be compared while the run starts, each artifact beside the source."""
+    from psutil import virtual_memory
+
+    from pytest_aprqa.formats.read_ahead import Part, ReadAhead, side_by_side
+
+    if depth == DEPTHS[0]:
+        return nullcontext()
+
+    def parts() -> Iterator[Part]:
+        source = _weight_files(against)
+        for number, artifact in enumerate(artifacts):
+            yield from side_by_side(_weight_files(artifact) + (source if number == 0 else []))
+
+    return ReadAhead(parts(), int(virtual_memory().available * _READ_AHEAD))
+
+
+def _weight_files(path: Path) -> list[Path]:
+    """The files that hold its tensors, as far as they can be opened."""
+    from pytest_aprqa.formats.opening import open_tensor_file
+
+    try:
+        with open_tensor_file(path) as file:
+            return list(file.files)
+    except (OSError, ValueError):
+        return []  # the run says what is wrong
 
 
 def _source_problem(against: Path) -> str | None:
@@ -228,7 +260,7 @@ def _run(
     owner = dict(zip(playbooks, (str(path) for path in artifacts), strict=True))
     arguments = ["-p", "pytest_aprqa.plugin"] if not _is_announced() else []
     arguments += ["-p", "pytest_aprqa.check_events", "-p", "no:cacheprovider", "-c", str(folder / "pytest.ini")]
-    arguments += ["-p", "no:randomly", "-p", "no:xdist", "-p", "no:hypothesispytest"]
+    arguments += [f"-pno:{name}" for name in _LEFT_OUT]
     arguments += ["-q", "-q", "--tb=no", "--failure-policy=collect-all"]
     arguments += ["--against", os.path.abspath(against), "--depth", result.depth, "--evidence-dir", str(folder / "run")]
     for path in playbooks.values():

@@ -9,11 +9,12 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary, ref
 
+from pytest_aprqa.formats.read_ahead import Part, ReadAhead
 from pytest_aprqa.formats.value_sums import ValueSums
 from pytest_aprqa.suite.tensor_values import remember_norms, remember_values
 from pytest_aprqa.suite.tied_head import with_head
@@ -33,6 +34,7 @@ Judgement = tuple[float, float, Problem | None] | str | Exception
 CHECK: Final = "test_values_are_preserved"
 #: Values from which loading the compiled loops (a second, the first time some more for compiling) pays.
 WORTH_COMPILING: Final = 1 << 28
+_AHEAD: Final = 256 << 20  # bytes of both files that are asked from the disk before they are needed
 _TOLD_SECONDS: Final = 0.25
 
 
@@ -69,12 +71,13 @@ def judged_weights(
         except Exception as error:  # raised again by the check that compares: others ask for figures only
             return error.with_traceback(None)
         finally:
+            ahead.used(sum(size for _, _, size in _parts(reference, artifact, name)))
             progress.add(sizes[name])
 
     # Calls of numpy are so short that two threads lose more by handing over the interpreter's lock than they gain.
     threads = (os.cpu_count() or 1) if compiled and compiled_loops() is not None else 1
-    with ThreadPoolExecutor(threads) as pool:
-        largest_first = sorted(names, key=lambda name: -sizes[name])
+    largest_first = sorted(names, key=lambda name: -sizes[name])
+    with _read_ahead(reference, artifact, largest_first) as ahead, ThreadPoolExecutor(threads) as pool:
         found = dict(zip(largest_first, pool.map(judge, largest_first), strict=True))
     kept.remember()
     judged = {name: found[name] for name in names}
@@ -93,6 +96,22 @@ def read_beside_the_source(model: ModelUnderTest, artifact: OpenArtifact, state:
         return  # a finding of the check that opens it
     if source.file.path != artifact.file.path:
         judged_weights(source, artifact, model.tell)
+
+
+def _read_ahead(reference: OpenArtifact, artifact: OpenArtifact, names: Sequence[str]) -> ReadAhead:
+    """The disk reads the tensors that come next; a map of a file asks only for a little more than what is looked at."""
+    parts = (part for name in names for part in _parts(reference, artifact, name))
+    return ReadAhead(parts, _AHEAD)
+
+
+def _parts(reference: OpenArtifact, artifact: OpenArtifact, name: str) -> Iterator[Part]:
+    """Where the bytes of a tensor lie in both."""
+    for side in (reference, artifact):
+        own = side.tensors.source_names(name)
+        # One expert of a stack is a part of a stored tensor, what was split is several.
+        entries = [side.tensors.entry(name)] if len(own) == 1 else [side.file.entries[part] for part in own]
+        for part, entry in zip(own, entries, strict=True):
+            yield side.file.file_of(part), entry.offset, entry.nbytes
 
 
 class _Progress:

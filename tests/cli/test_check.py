@@ -8,6 +8,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from psutil import virtual_memory
 
 from pytest_aprqa.artifact_check import PROMPTS, CheckResult, Finding, check, format_of
 from pytest_aprqa.cli.check import CheckProgress
@@ -15,6 +16,7 @@ from pytest_aprqa.cli.main import call
 from pytest_aprqa.defects.catalogue import apply_defect
 from pytest_aprqa.defects.index_operations import split_in_shards
 from pytest_aprqa.defects.stored_tensors import change_values
+from pytest_aprqa.formats.read_ahead import ReadAhead
 from pytest_aprqa.lifecycle.derive import derive
 from tests.plugin.conftest import TINY_MODEL
 
@@ -342,3 +344,32 @@ def test_an_event_without_words_ends_nothing():
     progress({"event": "progress", "text": ""})
     progress({"event": "started", "node": "m.playbook.yaml::test_x[gguf]"})
     assert shown == [{"description": ""}, {"description": "test_x[gguf]"}]
+
+
+def test_the_disk_reads_what_will_be_compared_while_the_run_starts(files, tmp_path, monkeypatch):
+    """All bytes of both, each artifact beside the source, within half of the memory; shards as well as single files."""
+    sharded, asked = tmp_path / "sharded", []
+    shutil.copytree(TINY_MODEL, sharded)
+    split_in_shards(sharded)
+
+    class Recorded(ReadAhead):
+        def __init__(self, parts, window):
+            super().__init__([], window)
+            asked.append((list(parts), window))
+
+    monkeypatch.setattr("pytest_aprqa.formats.read_ahead.ReadAhead", Recorded)
+    assert check([files["q8_0"], files["apr"]], sharded, "weights").exit_code == 0
+    ((parts, window),) = asked
+    expected = [files["q8_0"], files["apr"], *sorted(sharded.glob("*.safetensors"))]
+    sizes = {path: sum(size for of, _, size in parts if of == path) for path in expected}
+    assert sizes == {path: path.stat().st_size for path in expected}
+    assert {path for path, _, _ in parts} == set(expected)
+    assert [path for path, _, _ in parts].index(files["apr"]) == len(parts) - 1
+    assert 0 < window <= virtual_memory().total / 2
+
+
+def test_no_weights_are_read_ahead_where_only_the_structure_is_asked_for(files, monkeypatch):
+    monkeypatch.setattr("pytest_aprqa.formats.read_ahead.ReadAhead", None)
+    assert check([files["gguf"]], TINY_MODEL, "structure").exit_code == 0
+    with pytest.raises(TypeError):
+        check([files["gguf"]], TINY_MODEL, "weights")

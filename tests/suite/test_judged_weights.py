@@ -12,7 +12,10 @@ import pytest
 
 from pytest_aprqa.defects.catalogue import apply_defect
 from pytest_aprqa.formats import codecs
+from pytest_aprqa.formats.canonical import CanonicalTensors
+from pytest_aprqa.formats.gguf_writer import write_gguf
 from pytest_aprqa.formats.opening import open_tensor_file
+from pytest_aprqa.formats.read_ahead import ReadAhead
 from pytest_aprqa.formats.safetensors_file import write_safetensors
 from pytest_aprqa.formats.tensor_file import TensorFile
 from pytest_aprqa.lifecycle.conversion_paths import convert
@@ -160,3 +163,47 @@ def test_an_exact_type_is_exact_below_the_squares_of_float32(
     with open_artifact(folders[0]) as a, open_artifact(folders[1]) as b:
         nmse, problem = judged_weights(a, b)[DOWN][1:]
     assert (problem is not None) == refuted == (nmse > 0)
+
+
+def test_the_disk_is_asked_for_each_tensor_of_both_files_in_the_order_of_the_comparison(pair, monkeypatch):
+    asked, told = [], []
+
+    class Recorded(ReadAhead):
+        def __init__(self, parts, window):
+            asked.extend(parts)
+            super().__init__([], window)
+
+        def used(self, size):
+            told.append(size)
+
+    monkeypatch.setattr(subject, "ReadAhead", Recorded)
+    judged_weights(*pair)
+    for side in pair:
+        mine = [(at, size) for path, at, size in asked if path == side.file.files[0]]
+        assert len(mine) == len(side.file.entries)
+        assert set(mine) == {(entry.offset, entry.nbytes) for entry in side.file.entries.values()}
+        sizes = [size for _, size in mine]
+        assert sizes == sorted(sizes, reverse=True)
+    # Else the window closes before the end, or opens too far.
+    assert sum(told) == sum(size for _, _, size in asked)
+
+
+def test_of_a_stack_of_experts_each_is_asked_for_once(tmp_path):
+    values = np.zeros((3, 4, 32), np.float32)
+    path = tmp_path / "m.gguf"
+    write_gguf(path, "qwen3moe", [], [("blk.1.ffn_gate_exps.weight", "F32", values.shape, values)])
+    with open_tensor_file(path) as file:
+        side = SimpleNamespace(file=file, tensors=CanonicalTensors(file, "qwen3moe", 4, 2))
+        parts = [part for name in side.tensors.names() for part in list(subject._parts(side, side, name))[:1]]
+    size, offset = values[0].nbytes, file.entries["blk.1.ffn_gate_exps.weight"].offset
+    assert parts == [(path, offset + number * size, size) for number in range(3)]
+
+
+def test_what_was_split_is_asked_for_in_all_its_parts(tmp_path):
+    path, part = tmp_path / "m.gguf", np.zeros((4, 32), np.float32)
+    names = [f"blk.0.attn_{name}.weight" for name in "qkv"]
+    write_gguf(path, "phi3", [], [(name, "F32", part.shape, part) for name in names])
+    with open_tensor_file(path) as file:
+        side = SimpleNamespace(file=file, tensors=CanonicalTensors(file, "phi3", 4, 4))
+        asked = [one for name in side.tensors.names() for one in subject._parts(side, side, name)]
+    assert set(asked) == {(path, file.entries[name].offset, part.nbytes) for name in names}

@@ -75,7 +75,8 @@ def test_the_bundled_model_on_two_engines_is_set_side_by_side(tmp_path):
     program.write_text(f"#!{sys.executable}\n" + FAKE_APR.read_text(encoding="utf-8"), encoding="utf-8")
     program.chmod(0o755)
     words = [str(MODEL / "model.safetensors"), "--engine", "torch", "--engine", "apr", "--apr-binary", str(program)]
-    words += ["-p", "What is 2+2?", "--certify", "tiny-qwen2-smoke", "-o", str(tmp_path / "out")]
+    # In that time the stand-in cannot answer 300 draws, each a process: they are skipped.
+    words += ["-p", "What is 2+2?", "--certify", "tiny-qwen2-smoke", "--timeout", "20", "-o", str(tmp_path / "out")]
     shown = CliRunner().invoke(command, words)
     assert shown.exit_code == 1, shown.output
     assert "tiny-qwen2-smoke on each engine" in shown.output

@@ -12,7 +12,6 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -45,20 +44,6 @@ runpy.run_path(sys.path[0] + "/convert_hf_to_gguf.py", run_name="__main__")
 OUR_CONVERTER = "from pytest_aprqa.cli.main import main; main()"
 
 
-def fastest(actions: Mapping[str, Callable[[], object]]) -> dict[str, float]:
-    """Least processor time in seconds of each action, all threads together, run in turns.
-
-    Not wall time: another load of the machine would take it from one alternative and not from the other.
-    """
-    best = dict.fromkeys(actions, float("inf"))
-    for _ in range(REPEATS):
-        for name, action in actions.items():
-            start = time.process_time()
-            action()
-            best[name] = min(best[name], time.process_time() - start)
-    return best
-
-
 def check_of_floats() -> dict[str, float]:
     """Share of the memory read speed (all cores, the largest of 64-bit words) at which weights are checked."""
     values = np.random.default_rng(1).standard_normal(VALUES, dtype=np.float32)
@@ -67,11 +52,12 @@ def check_of_floats() -> dict[str, float]:
     for dtype, array in stored.items():
         raw, words = array.view(np.uint8), np.array_split(array.view(np.uint64), CORES * 4)
         with ThreadPoolExecutor(CORES) as pool:
-            times = fastest(
+            times = measuring.fastest(
                 {
                     "read": lambda words=words, pool=pool: list(pool.map(np.max, words)),
                     "check": lambda raw=raw, dtype=dtype, size=array.size: sums_of(dtype, raw, (size,)),
-                }
+                },
+                REPEATS,
             )
         shares[dtype] = times["read"] / times["check"]
         speed = array.nbytes / times["read"] / 1e9
@@ -87,11 +73,12 @@ def check_of_blocks() -> dict[str, float]:
         raw = np.random.default_rng(2).integers(0, 256, (BLOCK_VALUES // width, size), np.uint8)
         raw[:, {"Q4_K": [1, 3], "Q6_K": [209], "Q8_0": [1]}[dtype]] &= 0xBB  # finite scales
         kind = gguf.GGMLQuantizationType[dtype]
-        times = fastest(
+        times = measuring.fastest(
             {
                 "theirs": lambda raw=raw, kind=kind: gguf.quants.dequantize(raw, kind),
                 "ours": lambda raw=raw, dtype=dtype: sums_of(dtype, raw.reshape(-1), (BLOCK_VALUES // 256, 256), 1),
-            }
+            },
+            REPEATS,
         )
         ratios[dtype] = times["theirs"] / times["ours"]
     return ratios

@@ -14,8 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,17 +51,6 @@ print(json.dumps({"peak": peak, "largest_nmse": largest, "seconds": time.perf_co
 """
 
 
-def fastest(actions: Mapping[str, Callable[[], object]]) -> dict[str, float]:
-    """Least processor time in seconds of each action, all threads together, run in turns."""
-    best = dict.fromkeys(actions, float("inf"))
-    for _ in range(REPEATS):
-        for name, action in actions.items():
-            start = time.process_time()
-            action()
-            best[name] = min(best[name], time.process_time() - start)
-    return best
-
-
 def tensors() -> dict[str, float]:
     """Share of the memory read speed at which the NMSE of a pair of files in the page cache is computed, both read."""
     random = np.random.default_rng(0)
@@ -81,11 +69,12 @@ def tensors() -> dict[str, float]:
             target = Path(name) / "target.safetensors"
             _write(target, dtype, data)
             files = [np.fromfile(path, np.uint64) for path in (source, target)]
-            times = fastest(
+            times = measuring.fastest(
                 {
                     "read": lambda files=files: [array.max() for array in files],
                     "compare": lambda source=source, target=target: _compare(source, target),
-                }
+                },
+                REPEATS,
             )
             shares[label] = times["read"] / times["compare"]
     return shares

@@ -8,10 +8,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -34,24 +33,15 @@ def artifact(tmp_path: Path) -> Artifact:
 
 
 @pytest.fixture(params=["started", "forked"])
-def start(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., EngineHost]]:
+def start(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, started_host: Callable[..., EngineHost]
+) -> Callable[..., EngineHost]:
     """Hosts whose child is a program of its own, or a fork of a process that has imported the libraries."""
     if request.param == "forked":
         if not can_be_forked("torch"):
             pytest.skip("this system forks no engines")
         monkeypatch.setattr(host_module, "can_be_forked", lambda name: True)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    hosts: list[EngineHost] = []
-
-    def make(name: str, **options: Any) -> EngineHost:
-        host = EngineHost(f"tests.engines.misbehaving_engines:{name}", **options)
-        hosts.append(host)
-        host.start()
-        return host
-
-    yield make
-    for host in hosts:
-        host.close()
+    return lambda name, **options: started_host(f"misbehaving_engines:{name}", **options)
 
 
 def gone(pid: int, within_s: float = 3.0) -> bool:

@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -29,19 +28,8 @@ class Alarm(BaseException):
 
 
 @pytest.fixture
-def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., EngineHost]]:
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    hosts: list[EngineHost] = []
-
-    def make(name: str, **options: Any) -> EngineHost:
-        host = EngineHost(f"tests.engines.interrupted_engines:{name}", **options)
-        hosts.append(host)
-        host.start()
-        return host
-
-    yield make
-    for host in hosts:
-        host.close()
+def start(started_host: Callable[..., EngineHost]) -> Callable[..., EngineHost]:
+    return lambda name, **options: started_host(f"interrupted_engines:{name}", **options)
 
 
 @pytest.fixture

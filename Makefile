@@ -4,7 +4,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PYTEST_ARGS ?= -m 'not real_apr and not llama and not browser'
+# Some tests hold a model: more processes would want more memory than a laptop has.
+PYTEST_ARGS ?= -n logical --maxprocesses 4 --dist worksteal -m 'not real_apr and not llama and not browser'
 UV := $(shell uv --version >/dev/null 2>&1 && echo uv)
 
 ifdef UV

@@ -8,6 +8,13 @@ Each family has a template (every tensor with its shape), one table of names for
 of what llama.cpp's code of it computes. A GGUF file of a declaration that it does not compute is refused with the
 field's name, never written. APR files have the names and the row order of SafeTensors.
 
+Rotary scaling (`rope_scaling` of config.json): a GGUF file declares `linear` and `yarn` by keys and `llama3` by the
+tensor `rope_freqs.weight`, of the families that have the kind in the table; `tests/llama_cpp/test_rotary_scaling.py`
+compares the logits of real llama.cpp with those of transformers beyond the first context. Fields that llama.cpp
+computes otherwise (`beta_fast`, `beta_slow`, `mscale`, `truncate` of YaRN) are refused. An APR file has the declaration
+of config.json word for word, for this package's readers: release 0.72.3 of `apr` does not read it. All other kinds
+(`dynamic`, `longrope`) are refused for both.
+
 `tests/lifecycle/test_gguf_families.py` writes a random model of every row and reads every value back;
 `tests/llama_cpp/test_reshaped_families.py` runs the files in real llama.cpp and compares its logits with those of
 transformers (of InternLM2 and DeepSeek, whose model code is not part of it, with the Llama that has the same weights).
@@ -23,25 +30,32 @@ def families_page() -> str:
 
     lines = ["# Model families", "", NOTICE, INTRODUCTION]
     lines += [
-        "| `model_type` | `general.architecture` of GGUF | Stored otherwise in GGUF | Activation | Head | Engines |",
-        "|---|---|---|---|---|---|",
+        "| `model_type` | `general.architecture` of GGUF | Stored otherwise in GGUF | Activation | Head"
+        " | Scaling in GGUF | Engines |",
+        "|---|---|---|---|---|---|---|",
     ]
     for family in sorted({*KNOWN, *RULES, *NOT_IN_LLAMA_CPP}):
         engines = ["torch"] if family in FAMILIES else []
         engines += ["llama.cpp"] if family in RULES else []
         if family in NOT_IN_LLAMA_CPP:
-            lines.append(f"| {family} | none: {NOT_IN_LLAMA_CPP[family]} | | | | {', '.join(engines)} |")
+            lines.append(f"| {family} | none: {NOT_IN_LLAMA_CPP[family]} | | | | | {', '.join(engines)} |")
             continue
         rules = RULES[family]
         activation = ", ".join(rules.activations)
         lines.append(
             f"| {family} | {_architecture(family)} | {'; '.join(_stored(family)) or 'nothing'} | {activation}"
-            f" | {_HEADS[rules.head]} | {', '.join(engines)} |"
+            f" | {_HEADS[rules.head]} | {_scalings(family)} | {', '.join(engines)} |"
         )
     return "\n".join(lines) + "\n"
 
 
 _HEADS = {"any": "tied or not", "own": "never tied", "tied": "always tied"}
+
+
+def _scalings(family: str) -> str:
+    from pytest_aprqa.lifecycle.rotary_scaling import GGUF_FAMILIES
+
+    return ", ".join(kind for kind, families in GGUF_FAMILIES.items() if family in families) or "none"
 
 
 def _architecture(family: str) -> str:

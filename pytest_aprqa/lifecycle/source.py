@@ -12,6 +12,7 @@ from typing import Any
 from pytest_aprqa.formats.opening import open_tensor_file
 from pytest_aprqa.formats.tensor_file import TensorFile, sha256_of
 from pytest_aprqa.lifecycle.errors import LifecycleError
+from pytest_aprqa.lifecycle.rotary_scaling import refuse_scaling
 from pytest_aprqa.models.config import ModelConfig, config_from_hf
 from pytest_aprqa.models.tokenizer import TokenizerDeclaration
 from pytest_aprqa.models.tokenizer_folder import tokenizer_from_hf
@@ -69,7 +70,7 @@ def open_source(folder: Path) -> Iterator[Source]:
     """Open the model in `folder`. Raises FormatError, ModelError, or LifecycleError for what cannot be converted."""
     config = config_from_hf(folder)
     config_json = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    _refuse_rope_scaling(folder, config_json)
+    refuse_scaling(folder, config_json, config)
     tokenizer = tokenizer_from_hf(folder)
     _refuse_other_tokenizers(folder)
     with open_tensor_file(folder) as weights:
@@ -92,23 +93,6 @@ def _optional_json(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise LifecycleError(path, "file", f"is not JSON: {error}") from error
     return document if isinstance(document, dict) else {}
-
-
-def _refuse_rope_scaling(folder: Path, config: dict[str, Any]) -> None:
-    for field in ("rope_scaling", "rope_parameters"):
-        scaling = config.get(field)
-        if not isinstance(scaling, dict):
-            continue
-        kind = scaling.get("rope_type", scaling.get("type", "default"))
-        if kind != "default":
-            raise LifecycleError(
-                folder / "config.json",
-                field,
-                "rotary scaling cannot be declared in a derived file",
-                found=kind,
-                limit="default",
-                advice="publish the converted file yourself and name it in the playbook",
-            )
 
 
 def refuse_window(source: Source) -> None:

@@ -156,6 +156,8 @@ def _metadata(source: Source, vocabulary: Vocabulary, plan: list[tuple[str, Tens
         "max_position_embeddings": config.max_position_embeddings,
         "rope_theta": config.rope_theta,
         "rope_type": ROPE_HALVES,
+        # Of our own readers: release 0.72.3 of `apr` passes over keys that it does not know.
+        "rope_scaling": dict(config.rope_scaling) or None,
         "rms_norm_eps": config.rms_norm_eps,
         "head_dim": config.head_dim,
         "tied_embeddings": True if config.tied_embeddings else None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from pytest_aprqa.lifecycle.gguf_families import FamilyTensor, family_plan, is_p
 from pytest_aprqa.lifecycle.gguf_keys import family_keys
 from pytest_aprqa.lifecycle.gguf_rules import ADVICE, NOT_IN_LLAMA_CPP, RULES, refuse_uncomputed
 from pytest_aprqa.lifecycle.progress import Progress, TensorProgress
+from pytest_aprqa.lifecycle.rotary_scaling import gguf_divisors, gguf_scaling_keys, same_scaling
 from pytest_aprqa.lifecycle.source import Source
 from pytest_aprqa.lifecycle.tensor_types import encoded, is_buffer, target_dtype
 from pytest_aprqa.lifecycle.vocabulary import Vocabulary, vocabulary_of
@@ -51,6 +53,7 @@ UNREAD = (
 PHI_3_TOKENS = ("</s>", "<unk>", "<s>", "<|endoftext|>")
 
 PlannedTensor = tuple[str, TensorEntry, str, int | None]
+WrittenTensor = tuple[str, str, tuple[int, ...], Callable[[], NDArray[np.uint8]]]
 
 
 def write_gguf_from(source: Source, target: Path, *, dtype: str = "native", progress: Progress | None = None) -> None:
@@ -67,7 +70,8 @@ def write_gguf_from(source: Source, target: Path, *, dtype: str = "native", prog
     refuse_uncomputed(source, [name for name, _, _, _ in plan])
     metadata = _metadata(source, architecture, vocabulary_of(source), plan, dtype) + _fallback_keys(plan, dtype)
     _refuse_lost_declarations(source, target, architecture, metadata, plan)
-    count = TensorProgress(progress, sum(entry.nbytes for _, entry, _, _ in plan))
+    divisors = gguf_divisors(source)
+    count = TensorProgress(progress, sum(entry.nbytes for _, entry, _, _ in plan) + _nbytes(divisors))
 
     def payload(name: str, entry: TensorEntry, kind: str, heads: int | None) -> NDArray[np.uint8]:
         count.step(name, entry.nbytes)
@@ -79,7 +83,21 @@ def write_gguf_from(source: Source, target: Path, *, dtype: str = "native", prog
     tensors = [
         (name, kind, entry.shape, partial(payload, name, entry, kind, heads)) for name, entry, kind, heads in plan
     ]
-    write_gguf(target, architecture, metadata, tensors)
+    write_gguf(target, architecture, metadata, [*_rotary(divisors, count), *tensors])
+
+
+def _nbytes(tensors: dict[str, NDArray[np.float32]]) -> int:
+    return sum(values.nbytes for values in tensors.values())
+
+
+def _rotary(divisors: dict[str, NDArray[np.float32]], count: TensorProgress) -> list[WrittenTensor]:
+    """The divisors of the rotation as tensors, first as in files of llama.cpp's converter."""
+
+    def payload(name: str, values: NDArray[np.float32]) -> NDArray[np.uint8]:
+        count.step(name, values.nbytes)
+        return values.view(np.uint8)
+
+    return [(name, "F32", values.shape, partial(payload, name, values)) for name, values in divisors.items()]
 
 
 def _architecture(source: Source) -> str:
@@ -109,13 +127,15 @@ def _write_reshaped(source: Source, architecture: str, target: Path, dtype: str,
     metadata = [(key, value, kind) for key, (value, kind) in keys.items() if value is not None]
     metadata += _fallback_keys(rows, dtype)
     _refuse_lost_declarations(source, target, architecture, metadata, rows)
-    count = TensorProgress(progress, sum(one.nbytes for one in plan))
+    divisors = gguf_divisors(source)
+    count = TensorProgress(progress, sum(one.nbytes for one in plan) + _nbytes(divisors))
 
     def payload(one: FamilyTensor) -> NDArray[np.uint8]:
         count.step(one.name, one.nbytes)
         return one.payload(source)
 
-    write_gguf(target, architecture, metadata, [(one.name, one.kind, one.shape, partial(payload, one)) for one in plan])
+    tensors = [(one.name, one.kind, one.shape, partial(payload, one)) for one in plan]
+    write_gguf(target, architecture, metadata, [*_rotary(divisors, count), *tensors])
 
 
 def _refuse_lost_declarations(
@@ -124,10 +144,13 @@ def _refuse_lost_declarations(
     """LifecycleError for a model that would be read from the file otherwise than its source declares it."""
     values = {key: value for key, value, _ in metadata} | {"general.architecture": architecture}
     entries = {name: TensorEntry(name, kind, entry.shape, 0, 0) for name, entry, kind, _ in plan}
+    entries |= {name: TensorEntry(name, "F32", one.shape, 0, 0) for name, one in gguf_divisors(source).items()}
     read = asdict(config_from_gguf(target, values, entries))
     for field, declared in asdict(source.config).items():
         found = read[field]
         if field in UNREAD or found == declared:
+            continue
+        if field == "rope_scaling" and same_scaling(source, found):
             continue
         if isinstance(declared, float) and math.isclose(declared, found, rel_tol=1e-6):
             continue
@@ -201,6 +224,7 @@ def _metadata(
         (f"{architecture}.rope.dimension_count", config.head_dim, "uint32"),
         (f"{architecture}.vocab_size", config.vocab_size, "uint32"),
     ]
+    keys += [(f"{architecture}.{key}", value, kind) for key, (value, kind) in gguf_scaling_keys(source).items()]
     return keys + tokenizer_keys(vocabulary)
 
 

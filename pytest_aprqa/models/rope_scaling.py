@@ -26,8 +26,13 @@ _GGUF_FIELDS = {
 _NUMBERS = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings", "attention_factor")
 GGUF_TYPES = ("none", "linear", "yarn", "longrope")
 # Fields that say nothing new: the base is compared on its own, defaults of YaRN are the same in both programs.
-_DEFAULTS = {"beta_fast": 32.0, "beta_slow": 1.0, "extrapolation_factor": 1.0, "truncate": True}
+_DEFAULTS = {
+    "beta_fast": 32.0, "beta_slow": 1.0, "extrapolation_factor": 1.0, "truncate": True, "partial_rotary_factor": 1.0,
+}  # fmt: skip
 CLOSE = 1e-5  # relative: GGUF stores float32
+ROUND = 5  # digits of a bound that is taken for the source's own
+FLOAT32 = 1e-6  # relative, of a divisor: rules that differ less have one and the same tensor
+PUBLISHED = (1.0, 4.0)  # bounds of every Llama 3.1 to 3.3
 FITTED = 1e-3  # relative, of a divisor: a rule found from float32 divisors gives them back this closely
 
 
@@ -65,7 +70,15 @@ def scaling_from_gguf(path: Path, metadata: Mapping[str, Any], key: str, entries
     fields = {ours: metadata[key + theirs] for ours, theirs in _GGUF_FIELDS.items() if key + theirs in metadata}
     for name, value in fields.items():
         _check_number(path, key + _GGUF_FIELDS[name], value)
+    if kind == "yarn" and "attention_factor" in fields:
+        # llama.cpp multiplies YaRN's usual factor by this key, config.json says the factor itself.
+        fields["attention_factor"] *= usual_attention_factor(fields.get("factor", 1.0))
     return scaling_from_hf(path, {"rope_type": kind, **fields})
+
+
+def usual_attention_factor(factor: float) -> float:
+    """What YaRN multiplies sines and cosines by where nothing else is declared (arXiv 2309.00071, section 3.4)."""
+    return 0.1 * math.log(factor) + 1.0 if factor > 1 else 1.0
 
 
 def llama3_divisors(scaling: Scaling, theta: float, head_dim: int) -> list[float]:
@@ -95,7 +108,7 @@ def llama3_of_divisors(path: Path, divisors: Sequence[float], theta: float) -> S
     factor = max((float(d) for d in divisors), default=0.0)
     if not count or not all(math.isfinite(d) and d >= 1 - CLOSE for d in divisors) or not factor < 1e6:
         raise ModelError(path, FACTORS, "holds divisors that are no scaling", found=str(list(divisors[:4])))
-    context = 8192.0
+    context = 8192
     turns = [context / (2 * math.pi * theta ** (pair / count)) for pair in range(count)]
     known = [
         (t, (1 / float(d) - 1 / factor) / (1 - 1 / factor)) for t, d in zip(turns, divisors, strict=True) if factor > 1
@@ -117,7 +130,7 @@ def llama3_of_divisors(path: Path, divisors: Sequence[float], theta: float) -> S
     values = (factor, low, high, context)
     if not 0 < low < high:
         raise ModelError(path, FACTORS, "holds divisors that are no scaling of Llama 3", found=f"{low:.6g}, {high:.6g}")
-    fitted = scaling_from_hf(path, {"rope_type": "llama3", **dict(zip(_NUMBERS[:4], values, strict=True))})
+    fitted = _llama3(path, *values)
     again = llama3_divisors(fitted, theta, 2 * count)
     pairs = enumerate(zip(again, divisors, strict=True))
     wrong = next((i for i, (a, b) in pairs if not math.isclose(a, float(b), rel_tol=FITTED)), None)
@@ -126,7 +139,18 @@ def llama3_of_divisors(path: Path, divisors: Sequence[float], theta: float) -> S
         raise ModelError(
             path, f"{FACTORS} {wrong}", problem, found=f"{float(divisors[wrong]):.6g}", limit=f"{again[wrong]:.6g}"
         )
+    # Float32 divisors give more digits than the source had, and few of them leave the bounds open.
+    plain = (float(f"{bound:.{ROUND}g}") for bound in (low, high))
+    for bounds in (PUBLISHED, tuple(plain)):
+        rule = _llama3(path, factor, *bounds, context)
+        near = zip(llama3_divisors(rule, theta, 2 * count), divisors, strict=True)
+        if all(math.isclose(a, float(b), rel_tol=FLOAT32) for a, b in near):
+            return rule
     return fitted
+
+
+def _llama3(path: Path, *values: float) -> Scaling:
+    return scaling_from_hf(path, {"rope_type": "llama3", **dict(zip(_NUMBERS[:4], values, strict=True))})
 
 
 def scaling_problem(
@@ -145,7 +169,7 @@ def scaling_problem(
         return _divisor_problem(wanted, divisors)
     if {dict(source).get("rope_type"), dict(target).get("rope_type")} == {"llama3"}:
         return _divisor_problem(llama3_divisors(source, theta, head_dim), llama3_divisors(target, theta, head_dim))
-    mine, theirs = _told(target), _told(source)
+    mine, theirs = telling_fields(target), telling_fields(source)
     if mine.get("rope_type") == theirs.get("rope_type") == "longrope":
         # config.json has the context of the training beside the scaling, and its loaders compute the factor of logits.
         for name in ("original_max_position_embeddings", "attention_factor", "factor"):
@@ -165,10 +189,14 @@ def _divisor_problem(wanted: Sequence[float], found: Sequence[float]) -> str | N
     return f"rope scaling: divisor {wrong} is {float(found[wrong]):.6g}, expected {wanted[wrong]:.6g}"
 
 
-def _told(scaling: Scaling) -> dict[str, Any]:
+def telling_fields(scaling: Scaling) -> dict[str, Any]:
+    """The fields of a scaling without those that say what is so anyway; empty for plain rotation."""
     fields = {name: value for name, value in scaling if value is not None}
     if fields.get("rope_type") == "linear" and _same(fields.get("factor", 1.0), 1.0):
         return {}
+    if fields.get("rope_type") == "yarn" and isinstance(fields.get("factor"), (int, float)) and "mscale" not in fields:
+        usual = usual_attention_factor(fields["factor"])
+        fields = {name: one for name, one in fields.items() if name != "attention_factor" or not _same(one, usual)}
     return {name: value for name, value in fields.items() if not _same(value, _DEFAULTS.get(name))}
 
 

@@ -254,15 +254,6 @@ def test_sharded_source_gives_the_same_tensors(random_qwen2_folder: Path, tmp_pa
             assert one.raw(name).tobytes() == other.raw(name).tobytes()
 
 
-@pytest.mark.parametrize("kind", ["llama3", "yarn"])
-@pytest.mark.parametrize("field", ["rope_scaling", "rope_parameters"])
-def test_rotary_scaling_is_refused(field: str, kind: str, random_llama_folder: Path, tmp_path: Path) -> None:
-    folder = copy(random_llama_folder, tmp_path / "m")
-    edit(folder / "config.json", **{field: {"rope_type": kind, "factor": 8.0, "rope_theta": 10000.0}})
-    with pytest.raises(LifecycleError, match=f"{field}: rotary scaling cannot be declared"):
-        derive(folder, "gguf", cache=tmp_path / "c")
-
-
 def test_default_rotary_parameters_are_accepted(random_llama_folder: Path, tmp_path: Path) -> None:
     folder = copy(random_llama_folder, tmp_path / "m")
     edit(folder / "config.json", rope_parameters={"rope_type": "default", "rope_theta": 10000.0})

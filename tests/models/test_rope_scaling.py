@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,9 @@ def told(source, target, **options):
         (YARN, {"type": "yarn", "factor": 4.0, "original_context_length": 32768}),
         (YARN | {"beta_fast": 32, "truncate": True}, {"type": "yarn", "factor": 4.0, "original_context_length": 32768}),
         (YARN | {"attention_factor": 0.9}, {"type": "yarn", "factor": 4.0, "original_context_length": 32768,
-                                            "attn_factor": 0.9}),
+                                            "attn_factor": 0.9 / (0.1 * math.log(4.0) + 1)}),
+        (YARN | {"attention_factor": 0.1 * math.log(4.0) + 1}, {"type": "yarn", "factor": 4.0,
+                                                                "original_context_length": 32768}),
         ({"rope_type": "default", "rope_theta": 1e6}, {"type": "none"}),
         ({}, {}),
     ],
@@ -82,6 +85,7 @@ def test_one_scaling_in_three_declarations(tmp_path, declared, keys):
         (YARN | {"original_max_position_embeddings": 4096}, "is 4096, expected 32768"),
         (YARN | {"rope_type": "linear"}, "rope_type is 'linear', expected 'yarn'"),
         (YARN | {"beta_slow": 2.0}, "beta_slow is 2.0, expected None"),
+        (YARN | {"attention_factor": 1.1387}, "attention_factor is 1.1387, expected None"),
     ],
 )
 def test_another_scaling_is_told(target, message):
@@ -117,6 +121,21 @@ def test_the_rule_is_found_from_its_divisors(theta, head_dim, changes):
     divisors = [float(np.float32(d)) for d in llama3_divisors(source, theta, head_dim)]
     found = llama3_of_divisors(FILE, divisors, theta)
     assert told(source, found, theta=theta, head_dim=head_dim) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "bounds"),
+    [
+        ({}, (1.0, 4.0)),
+        ({"original_max_position_embeddings": 2048}, (4.0, 16.0)),
+        ({"low_freq_factor": 1.5}, (1.5, 4.0)),
+    ],
+)
+def test_the_rule_that_is_found_has_the_digits_of_its_source(changes, bounds):
+    divisors = [float(np.float32(d)) for d in llama3_divisors(scaling_from_hf(FILE, LLAMA3 | changes), 5e5, 128)]
+    found = dict(llama3_of_divisors(FILE, divisors, 5e5))
+    assert (found["low_freq_factor"], found["high_freq_factor"], found["factor"]) == (*bounds, 32.0)
+    assert [float(np.float32(d)) for d in llama3_divisors(scaling_from_hf(FILE, found), 5e5, 128)] == divisors
 
 
 @pytest.mark.parametrize("divisors", [[], [0.0, 1.0], [float("nan")], [1.0, 32.0, 1.0, 5.0], [float("inf"), 1.0]])

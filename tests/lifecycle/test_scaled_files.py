@@ -12,6 +12,7 @@ import torch
 import transformers
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
+from pytest_aprqa.engines.host import EngineHost
 from pytest_aprqa.formats.opening import open_tensor_file
 from pytest_aprqa.lifecycle.conversion_paths import convert
 from pytest_aprqa.lifecycle.derive import derive
@@ -28,6 +29,7 @@ LLAMA3: dict[str, Any] = {
     "rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
     "original_max_position_embeddings": 8192,
 }  # fmt: skip
+SHORT_LLAMA3 = LLAMA3 | {"factor": 8.0, "original_max_position_embeddings": 64}
 SCALINGS = {"linear": LINEAR, "yarn": YARN, "llama3": LLAMA3}
 
 
@@ -93,6 +95,52 @@ def test_the_model_is_the_same_along_every_path(scaling: dict[str, Any], path: t
         assert declared == {
             name: pytest.approx(value) if name != "rope_type" else value for name, value in scaling.items()
         }
+
+
+@pytest.mark.parametrize("format_name", ["gguf", "apr"])
+@pytest.mark.parametrize(
+    ("scaling", "other"),
+    [
+        (LINEAR, {}),
+        (LINEAR, LINEAR | {"factor": 4.001}),
+        (YARN, YARN | {"attention_factor": 0.9}),
+        (YARN, YARN | {"original_max_position_embeddings": 65}),
+        (LLAMA3, LLAMA3 | {"factor": 32.1}),
+        (LLAMA3, LLAMA3 | {"high_freq_factor": 4.5}),
+    ],
+)
+def test_a_file_with_another_scaling_is_told(
+    scaling: dict[str, Any], other: dict[str, Any], format_name: str, tmp_path: Path
+) -> None:
+    write = write_random_qwen2
+    kept = {"rope_theta": 500000.0}
+    if scaling is LLAMA3:
+        write, kept = write_random_llama, kept | {"head_dim": 32}
+    folder = write(tmp_path / "m", changes=kept | {"rope_scaling": scaling})
+    wrong = write(tmp_path / "w", changes=kept | {"rope_scaling": other})
+    with open_artifact(folder) as source, open_artifact(derive(wrong, format_name, cache=tmp_path / "c")) as target:
+        assert [one.where for one in compare_models(source, target).differences] == ["rope_scaling"]
+
+
+@pytest.mark.parametrize("scaling", [LINEAR, YARN | {"attention_factor": 0.9}, SHORT_LLAMA3], ids=str)
+def test_the_reference_engine_computes_what_the_file_says(scaling: dict[str, Any], tmp_path: Path) -> None:
+    ids = [int(one) for one in np.random.default_rng(1).integers(5, 200, 160)]
+    write = write_random_llama if scaling is SHORT_LLAMA3 else write_random_qwen2
+    folder = write(tmp_path / "m", changes={"rope_scaling": scaling})
+    plain = write(tmp_path / "p")
+    with torch.no_grad():
+        expected, unscaled = (
+            transformers.AutoModelForCausalLM.from_pretrained(one, dtype=torch.float32, attn_implementation="eager")(
+                torch.tensor([ids])
+            ).logits[0]
+            for one in (folder, plain)
+        )
+    for format_name in ("gguf", "apr"):
+        with EngineHost("torch", threads=1) as host:
+            host.load(derive(folder, format_name, cache=tmp_path / "c"), 120.0)
+            found = np.asarray(host.logits(ids, 120.0))
+        np.testing.assert_allclose(found, expected.numpy(), atol=2e-3)
+    assert float((expected - unscaled)[64:].abs().max()) > 0.1, "the scaling changes nothing: nothing was shown"
 
 
 def test_the_rule_that_a_gguf_file_says_gives_its_own_divisors_again(tmp_path: Path) -> None:

@@ -72,7 +72,6 @@ def open_source(folder: Path) -> Iterator[Source]:
     config_json = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     refuse_scaling(folder, config_json, config)
     tokenizer = tokenizer_from_hf(folder)
-    _refuse_other_tokenizers(folder)
     with open_tensor_file(folder) as weights:
         yield Source(
             folder=folder,
@@ -105,20 +104,5 @@ def refuse_window(source: Source) -> None:
             "windowed attention cannot be declared in a derived file",
             found=window,
             limit=context,
-            advice="publish the converted file yourself and name it in the playbook",
-        )
-
-
-def _refuse_other_tokenizers(folder: Path) -> None:
-    path = folder / "tokenizer.json"
-    model = json.loads(path.read_text(encoding="utf-8")).get("model") or {}
-    kind = model.get("type", "BPE")
-    if kind != "BPE" or model.get("byte_fallback"):
-        found = f"{kind} with byte fallback" if model.get("byte_fallback") else kind
-        raise LifecycleError(
-            path,
-            "model.type",
-            "only byte-level BPE tokenizers can be written into a derived file",
-            found=found,
             advice="publish the converted file yourself and name it in the playbook",
         )

@@ -25,9 +25,10 @@ from pytest_aprqa.lifecycle.gguf_keys import family_keys
 from pytest_aprqa.lifecycle.gguf_rules import ADVICE, NOT_IN_LLAMA_CPP, RULES, refuse_uncomputed
 from pytest_aprqa.lifecycle.progress import Progress, TensorProgress
 from pytest_aprqa.lifecycle.rotary_scaling import gguf_divisors, gguf_scaling_keys, same_scaling
+from pytest_aprqa.lifecycle.sentence_piece import refuse_other_ids
 from pytest_aprqa.lifecycle.source import Source
 from pytest_aprqa.lifecycle.tensor_types import encoded, is_buffer, target_dtype
-from pytest_aprqa.lifecycle.vocabulary import Vocabulary, vocabulary_of
+from pytest_aprqa.lifecycle.vocabulary import BYTE_LEVEL, SENTENCE_PIECE, Vocabulary, vocabulary_of
 from pytest_aprqa.models.config import config_from_gguf
 
 HEAD = "lm_head.weight"
@@ -68,7 +69,7 @@ def write_gguf_from(source: Source, target: Path, *, dtype: str = "native", prog
         return
     plan = _plan(source, dtype)
     refuse_uncomputed(source, [name for name, _, _, _ in plan])
-    metadata = _metadata(source, architecture, vocabulary_of(source), plan, dtype) + _fallback_keys(plan, dtype)
+    metadata = _metadata(source, architecture, plan, dtype) + _fallback_keys(plan, dtype)
     _refuse_lost_declarations(source, target, architecture, metadata, plan)
     divisors = gguf_divisors(source)
     count = TensorProgress(progress, sum(entry.nbytes for _, entry, _, _ in plan) + _nbytes(divisors))
@@ -120,9 +121,7 @@ def _write_reshaped(source: Source, architecture: str, target: Path, dtype: str,
     rows: list[PlannedTensor] = [
         (one.name, replace(one.sources[0], shape=one.shape), one.kind, None) for one in plan if not is_plain(one.name)
     ]
-    keys = {
-        key: (value, kind) for key, value, kind in _metadata(source, architecture, vocabulary_of(source), rows, dtype)
-    }
+    keys = {key: (value, kind) for key, value, kind in _metadata(source, architecture, rows, dtype)}
     keys |= {f"{architecture}.{key}": value for key, value in family_keys(source, rules).items()}
     metadata = [(key, value, kind) for key, (value, kind) in keys.items() if value is not None]
     metadata += _fallback_keys(rows, dtype)
@@ -197,10 +196,8 @@ def _permuted_heads(source: Source, name: str) -> int | None:
     return source.config.num_kv_heads if ".self_attn.k_proj." in name else None
 
 
-def _metadata(
-    source: Source, architecture: str, vocabulary: Vocabulary, plan: list[PlannedTensor], dtype: str
-) -> list[tuple[str, Any, str]]:
-    config = source.config
+def _metadata(source: Source, architecture: str, plan: list[PlannedTensor], dtype: str) -> list[tuple[str, Any, str]]:
+    config, vocabulary = source.config, vocabulary_of(source, (BYTE_LEVEL, SENTENCE_PIECE))
     kinds = [kind for _, entry, kind, _ in plan if len(entry.shape) > 1]
     most = max(sorted(set(kinds)), key=kinds.count) if kinds else "F32"
     # A type that was asked for is declared even where short rows made most matrices fall back, as llama.cpp does.
@@ -225,7 +222,10 @@ def _metadata(
         (f"{architecture}.vocab_size", config.vocab_size, "uint32"),
     ]
     keys += [(f"{architecture}.{key}", value, kind) for key, (value, kind) in gguf_scaling_keys(source).items()]
-    return keys + tokenizer_keys(vocabulary)
+    keys += tokenizer_keys(vocabulary)
+    if vocabulary.sentence_piece is not None:
+        refuse_other_ids(source.tokenizer, {key: value for key, value, _ in keys})
+    return keys
 
 
 def _name(source: Source, vocabulary: Vocabulary) -> str:
@@ -236,17 +236,22 @@ def _name(source: Source, vocabulary: Vocabulary) -> str:
 
 def tokenizer_keys(vocabulary: Vocabulary) -> list[tuple[str, Any, str]]:
     """(key, value, value type) of everything that a GGUF file says about its tokenizer."""
+    piece = vocabulary.sentence_piece
     keys: list[tuple[str, Any, str]] = [
-        ("tokenizer.ggml.model", "gpt2", "string"),
-        ("tokenizer.ggml.pre", vocabulary.pre_tokenizer, "string"),
+        ("tokenizer.ggml.model", SENTENCE_PIECE if piece else BYTE_LEVEL, "string"),
+        ("tokenizer.ggml.pre", "default" if piece else vocabulary.pre_tokenizer, "string"),
         ("tokenizer.ggml.tokens", vocabulary.tokens, "array[string]"),
+        ("tokenizer.ggml.scores", piece and piece.scores, "array[float32]"),
         ("tokenizer.ggml.token_type", vocabulary.types, "array[int32]"),
-        ("tokenizer.ggml.merges", vocabulary.merges, "array[string]"),
+        ("tokenizer.ggml.merges", None if piece else vocabulary.merges, "array[string]"),
         ("tokenizer.ggml.bos_token_id", vocabulary.bos_id, "uint32"),
         ("tokenizer.ggml.eos_token_id", vocabulary.eos_id, "uint32"),
         ("tokenizer.ggml.eot_token_id", vocabulary.turn_end_id, "uint32"),
+        ("tokenizer.ggml.unknown_token_id", piece and piece.unknown_id, "uint32"),
         ("tokenizer.ggml.padding_token_id", vocabulary.padding_id, "uint32"),
         ("tokenizer.ggml.add_bos_token", vocabulary.add_bos, "bool"),
+        ("tokenizer.ggml.add_eos_token", piece and piece.add_eos, "bool"),
+        ("tokenizer.ggml.add_space_prefix", piece and piece.add_space_prefix, "bool"),
         ("tokenizer.chat_template", vocabulary.chat_template, "string"),
     ]
     return [key for key in keys if key[1] is not None]

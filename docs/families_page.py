@@ -19,6 +19,16 @@ of config.json word for word, for this package's readers: release 0.72.3 of `apr
 `tests/llama_cpp/test_reshaped_families.py` runs the files in real llama.cpp and compares its logits with those of
 transformers (of InternLM2 and DeepSeek, whose model code is not part of it, with the Llama that has the same weights).
 A family without a row fails `tests/lifecycle/test_family_coverage.py`.
+
+Of tokenizers, byte-level BPE is written to APR and GGUF. SentencePiece BPE as tokenizer.json has it (byte fallback,
+spaces marked by U+2581, with or without a space before each text) is written to GGUF only, as llama.cpp's kind `llama`
+with scores for merges: before a file is written its ids are compared with the source's, over the token battery,
+the added tokens in their surroundings, every text where merging by scores can part from merging by ranks, and tokens
+put together at random; the first text that differs is named in the refusal. So a space that only the first text gets
+(`prepend_scheme: first`), merges that no scores can order, and dropout are refused. Unigram and WordPiece are not
+written. In a file named Phi-3 llama.cpp drops white space behind special tokens, of ASCII only.
+`tests/llama_cpp/test_sentencepiece_of_llama_cpp.py` compares real llama.cpp with transformers, with llama.cpp's own
+vocabularies of Llama 2, Phi-3 and Baichuan too.
 """
 
 

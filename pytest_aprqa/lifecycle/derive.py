@@ -14,7 +14,7 @@ from pytest_aprqa.lifecycle.to_gguf import write_gguf_from
 from pytest_aprqa.models.artifact import Artifact
 
 # Raise the number whenever a conversion writes other bytes for the same source: old cache entries are then not used.
-CONVERTER = "pytest-aprqa/6"
+CONVERTER = "pytest-aprqa/7"
 
 _WRITERS = {"apr": write_apr_from, "gguf": write_gguf_from}
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import math
-import re
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
@@ -30,6 +30,7 @@ from pytest_aprqa.lifecycle.source import Source
 from pytest_aprqa.lifecycle.tensor_types import encoded, is_buffer, target_dtype
 from pytest_aprqa.lifecycle.vocabulary import BYTE_LEVEL, SENTENCE_PIECE, Vocabulary, vocabulary_of
 from pytest_aprqa.models.config import config_from_gguf
+from pytest_aprqa.models.tokenizer_keys import PHI_3_NAME, stripped_by_name
 
 HEAD = "lm_head.weight"
 QUANTIZATION_VERSION = 2
@@ -50,8 +51,6 @@ FALLBACK_KEY = "aprqa.type_fallbacks"
 UNREAD = (
     "architecture", "hidden_act", "sliding_window", "first_windowed_layer", "dense_layers", "output_bias", "mlp_bias",
 )  # fmt: skip
-
-PHI_3_TOKENS = ("</s>", "<unk>", "<s>", "<|endoftext|>")
 
 PlannedTensor = tuple[str, TensorEntry, str, int | None]
 WrittenTensor = tuple[str, str, tuple[int, ...], Callable[[], NDArray[np.uint8]]]
@@ -229,9 +228,13 @@ def _metadata(source: Source, architecture: str, plan: list[PlannedTensor], dtyp
 
 
 def _name(source: Source, vocabulary: Vocabulary) -> str:
-    """Name of the model. llama.cpp wants four tokens in whatever is named Phi-3, and fails without them."""
-    named = re.search(r"phi-?3", source.name, re.IGNORECASE) is not None
-    return "phi" if named and not set(PHI_3_TOKENS) <= set(vocabulary.tokens) else source.name
+    """Name of the model. In whatever is named Phi-3 llama.cpp wants four tokens, and drops white space behind most."""
+    if not PHI_3_NAME.search(source.name):
+        return source.name
+    added = json.loads(source.tokenizer.hf_json or "{}").get("added_tokens") or []
+    wanted = {one["content"] for one in added if one.get("rstrip")}
+    same = wanted == stripped_by_name(source.name, vocabulary.tokens, vocabulary.types)
+    return source.name if wanted and same else "phi"
 
 
 def tokenizer_keys(vocabulary: Vocabulary) -> list[tuple[str, Any, str]]:

@@ -12,6 +12,7 @@ from heapq import heappop, heappush
 from pytest_aprqa.models.tokenizer import CONTROL, END_NAMES, UNKNOWN, USER_DEFINED, TokenizerDeclaration
 from pytest_aprqa.models.tokenizer_build import SPACE
 
+_WHITE = " \t\n\v\f\r"  # of the C locale
 _SPECIAL = (CONTROL, USER_DEFINED, UNKNOWN)
 
 
@@ -47,7 +48,7 @@ class ScoredMerges:
         rows: list[tuple[str, bool]] = [(text, False)] if text else []
         for pattern in self._special:
             if any(not special and pattern.search(piece) for piece, special in rows):
-                rows = [part for row in rows for part in _parted(pattern, row)]
+                rows = [part for row in rows for part in _parted(pattern, row, self._declaration.stripped_behind)]
         return rows
 
     def merge(self, text: str) -> list[int]:
@@ -83,17 +84,19 @@ class ScoredMerges:
         return [known] if known is not None else [self._index[f"<0x{byte:02X}>"] for byte in symbol.encode("utf-8")]
 
 
-def _parted(pattern: re.Pattern[str], row: tuple[str, bool]) -> Iterator[tuple[str, bool]]:
+def _parted(pattern: re.Pattern[str], row: tuple[str, bool], eaters: frozenset[str]) -> Iterator[tuple[str, bool]]:
     piece, special = row
     if special:
         yield row
         return
     at = 0
-    for match in pattern.finditer(piece):
+    while match := pattern.search(piece, at):
         if match.start() > at:
             yield piece[at : match.start()], False
         yield match.group(), True
         at = match.end()
+        while match.group() in eaters and piece[at : at + 1] in _WHITE and at < len(piece):
+            at += 1
     if at < len(piece):
         yield piece[at:], False
 

@@ -47,6 +47,8 @@ class TokenizerDeclaration:
     add_space_prefix: bool = False
     remove_extra_whitespaces: bool = False
     charsmap: bytes = field(default=b"", repr=False)
+    # Special tokens that take the white space behind them along.
+    stripped_behind: frozenset[str] = frozenset()
     # False where a file that should name its pre-tokenizer names none.
     pre_declared: bool = True
     # False where a byte-level GGUF file names no EOS: llama.cpp then ends answers at a fixed id of its own.

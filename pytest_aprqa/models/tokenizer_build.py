@@ -186,11 +186,11 @@ def _merges_by_score(declaration: TokenizerDeclaration, vocabulary: dict[str, in
 def _add_special_tokens(declaration: TokenizerDeclaration, tokenizer: Any) -> None:
     from tokenizers import AddedToken
 
-    kinds = (CONTROL, UNKNOWN) if declaration.kind != "gpt2" else (CONTROL,)
+    kinds, eaters = (CONTROL, UNKNOWN) if declaration.kind != "gpt2" else (CONTROL,), declaration.stripped_behind
     for chosen_kinds, is_special in ((kinds, True), ((USER_DEFINED,), False)):
         rows = zip(declaration.tokens, declaration.token_types, strict=True)
         chosen = [token for token, own in rows if own in chosen_kinds and token]
-        tokenizer.add_tokens([AddedToken(token, special=is_special, normalized=False) for token in chosen])
+        tokenizer.add_tokens([AddedToken(t, special=is_special, normalized=False, rstrip=t in eaters) for t in chosen])
 
 
 @contextmanager

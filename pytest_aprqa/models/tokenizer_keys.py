@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pytest_aprqa.models.errors import ModelError
 from pytest_aprqa.models.pre_tokenizers import BEGIN_BY_NAME
-from pytest_aprqa.models.tokenizer import CONTROL, NORMAL, UNUSED, USER_DEFINED, TokenizerDeclaration, end_ids
+from pytest_aprqa.models.tokenizer import CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, TokenizerDeclaration, end_ids
 from pytest_aprqa.models.tokenizer_build import KINDS, MERGED_KINDS
 
 ADVICE = "convert again with the whole tokenizer"
@@ -21,6 +21,9 @@ BYTE_LEVEL = "gpt2"
 _CONTROL_SHAPE = re.compile(r"<\|.+\|>", re.DOTALL)
 _TAG_SHAPE = re.compile(r"</?[a-z_]{1,20}>")
 FILLER = "<unk>"
+PHI_3_NAME = re.compile("phi-?3", re.IGNORECASE)
+_KEPT_BY_PHI_3 = frozenset({"<unk>", "<s>", "<|endoftext|>"})
+_NAMED_BY_PHI_3 = _KEPT_BY_PHI_3 | {"</s>"}
 
 COMMA = 11  # of GPT-2, and llama.cpp's EOS of every byte-level vocabulary that names none
 
@@ -66,8 +69,10 @@ def tokenizer_from_gguf(path: Path, metadata: Mapping[str, Any]) -> TokenizerDec
         template=metadata.get("tokenizer.chat_template"),
         kind=kind,
     )
+    name = str(metadata.get("general.name", ""))
     return replace(
         declaration,
+        stripped_behind=stripped_by_name(name, declaration.tokens, declaration.token_types),
         scores=_scores(path, metadata.get("tokenizer.ggml.scores"), len(declaration.tokens)),
         unknown_id=ids["unknown"],
         closing_id=ids["separator"] if kind == "bert" else ids["eos"] if ends else None,
@@ -77,6 +82,17 @@ def tokenizer_from_gguf(path: Path, metadata: Mapping[str, Any]) -> TokenizerDec
         pre_declared=kind != BYTE_LEVEL or "tokenizer.ggml.pre" in metadata,
         eos_declared=eos_declared,
     )
+
+
+def stripped_by_name(name: str, tokens: Sequence[str], types: Sequence[int]) -> frozenset[str]:
+    """Special tokens behind which llama.cpp drops white space: no key says so, but a model's name with Phi-3 in it.
+
+    It refuses a file of such a name without the tokens that it looks for.
+    """
+    if not PHI_3_NAME.search(name) or not _NAMED_BY_PHI_3.issubset(tokens):
+        return frozenset()
+    special = (CONTROL, USER_DEFINED, UNKNOWN)
+    return frozenset(t for t, kind in zip(tokens, types, strict=True) if kind in special) - _KEPT_BY_PHI_3
 
 
 def _scores(path: Path, scores: Any, count: int) -> list[float]:

@@ -18,11 +18,17 @@ Change = Callable[[dict[str, Any]], None]
 
 
 def sentence_piece_folder(
-    folder: Path, *, prefix: str = "normalizer", change: Change | None = None, extra_rows: int = 3
+    folder: Path,
+    *,
+    prefix: str = "normalizer",
+    change: Change | None = None,
+    extra_rows: int = 3,
+    name: str = "random-llama",
 ) -> Path:
     """A random Llama below `folder`. `prefix`: how a space gets before a text: normalizer, metaspace, none (Gemma).
 
-    `change` edits the decoded tokenizer.json before it is written; `extra_rows`: rows without a token.
+    `change` edits the decoded tokenizer.json before it is written; `extra_rows`: rows without a token; `name`: the
+    model's, by which llama.cpp knows Phi-3.
     """
     document = json.loads(trained(prefix).to_str())
     if change is not None:
@@ -33,10 +39,28 @@ def sentence_piece_folder(
         "chat_template": TEMPLATE,
     }  # fmt: skip
     rows = max(tokenizer.get_vocab().values()) + 1 + extra_rows
-    config = {**LLAMA_CONFIG, "vocab_size": rows, "bos_token_id": 1, "eos_token_id": 2}
+    config = {**LLAMA_CONFIG, "vocab_size": rows, "bos_token_id": 1, "eos_token_id": 2, "_name_or_path": name}
     _write_folder(folder, config, tokenizer, settings, {"bos_token_id": 1, "eos_token_id": 2}, 5, "BF16")
     (folder / "tokenizer.json").write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
     return folder
+
+
+def phi_3_flags(document: dict[str, Any]) -> None:
+    """The added tokens of Phi-3: all but three take the white space behind them along."""
+    last = document["added_tokens"][-1]
+    for name in ("<|endoftext|>", "<|user|>"):
+        document["added_tokens"].append({**last, "id": document["added_tokens"][-1]["id"] + 1, "content": name})
+    for added in document["added_tokens"]:
+        added["rstrip"] = added["content"] not in ("<unk>", "<s>", "<|endoftext|>")
+
+
+def gemma_runs(document: dict[str, Any]) -> None:
+    """Runs of line ends and of marked spaces as added tokens that are no special ones, the latter merged too."""
+    last = document["added_tokens"][-1]
+    for name in ("\n\n", "\n\n\n", SPACE * 2, SPACE * 4):
+        number = document["model"]["vocab"].get(name, max(added["id"] for added in document["added_tokens"]) + 1)
+        document["added_tokens"].append({**last, "id": number, "content": name})
+    document["added_tokens"].sort(key=lambda added: added["id"])
 
 
 def trained(prefix: str) -> Tokenizer:

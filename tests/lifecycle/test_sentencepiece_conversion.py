@@ -17,8 +17,7 @@ from pytest_aprqa.models.scored_merges import ScoredMerges
 from pytest_aprqa.models.token_battery import BATTERY, compare_tokenizers
 from pytest_aprqa.models.tokenizer import TokenizerDeclaration
 from pytest_aprqa.models.tokenizer_folder import tokenizer_from_hf
-from tests.lifecycle.sentence_piece_folders import SPACE, Change, sentence_piece_folder
-from tests.models.vocabulary_vectors import STORED, vectors
+from tests.lifecycle.sentence_piece_folders import SPACE, Change, gemma_runs, phi_3_flags, sentence_piece_folder
 
 EXTRA = ["a<tool_call>b", " <tool_call>  x", "</s> x</s>y", "<unk>a <unk> b", "2024 aaaaaaa ------ 🙂 Größe\ufffd"]
 
@@ -66,14 +65,6 @@ def test_check_against_the_folder_refutes_nothing(tmp_path: Path, capsys: pytest
     answer = json.loads(capsys.readouterr().out)
     assert (answer["verdict"], answer["findings"]) == ("not refuted", [])
     assert "F-CONTRACT-I5-001" in {row["gate"] for row in answer["tried"]}
-
-
-def test_merging_by_scores_is_llama_cpps() -> None:
-    with open_artifact(STORED / "ggml-vocab-llama-spm.gguf") as opened:
-        merges = ScoredMerges(opened.tokenizer)
-    begin = [1]
-    for text, ids in vectors(STORED / "ggml-vocab-llama-spm.gguf"):
-        assert merges.encode(text) == [*begin, *ids], text
 
 
 def test_a_gguf_file_becomes_a_folder_and_a_gguf_file_again(tmp_path: Path) -> None:
@@ -171,6 +162,7 @@ def around(before: list[str], behind: list[str]) -> Change:
         (flagged("single_word"), "none", "tokenizer: a GGUF file splits 'a<tool_call>b' otherwise"),
         (flagged("normalized"), "none", None),
         (flagged("normalized"), "normalizer", "tokenizer: a GGUF file splits '<tool_call>"),
+        (gemma_runs, "none", None),
         (around([], []), "none", None),
         (around(["<s>"], ["</s>"]), "none", None),
         (around(["<s>"], ["<unk>"]), "none", "post_processor: puts other tokens than BOS and EOS around a text"),
@@ -201,6 +193,33 @@ def test_bos_and_eos_of_the_post_processor_are_declared(tmp_path: Path) -> None:
     none = derived_tokenizer(sentence_piece_folder(tmp_path / "b", change=around([], [])), tmp_path / "c")
     assert (both.encode("")[0], both.encode("a")[-1], both.add_bos, both.closing_id) == (1, 2, True, 2)
     assert (none.encode(""), none.add_bos, none.closing_id) == ([], False, None)
+
+
+WHITE = ["<|user|>\n Hi", "<|endoftext|>\n Hi", "<tool_call> \t\n<|user|>  x", "</s> a", "<s> a"]
+
+
+def test_white_space_behind_the_tokens_of_phi_3(tmp_path: Path) -> None:
+    """llama.cpp drops it for a file whose name says Phi-3; the name is kept where the source does the same."""
+    folder = sentence_piece_folder(tmp_path / "m", change=phi_3_flags, name="x/Phi-3-mini")
+    source, target = tokenizer_from_hf(folder), derived_tokenizer(folder, tmp_path / "c")
+    assert target.stripped_behind == {"</s>", "<tool_call>", "<|user|>"}
+    assert [target.encode(text) for text in WHITE] == [source.encode(text) for text in WHITE]
+    assert [ScoredMerges(target).encode(text) for text in WHITE] == [source.encode(text) for text in WHITE]
+    other = sentence_piece_folder(tmp_path / "n", change=phi_3_flags, name="x/Mistral")
+    with pytest.raises(LifecycleError, match="tokenizer: a GGUF file splits"):
+        derive(other, "gguf", cache=tmp_path / "c")
+
+
+def test_a_model_named_phi_3_whose_tokens_take_nothing_along_gets_another_name(tmp_path: Path) -> None:
+    def change(document: dict[str, Any]) -> None:
+        phi_3_flags(document)
+        for added in document["added_tokens"]:
+            added["rstrip"] = False
+
+    folder = sentence_piece_folder(tmp_path / "m", change=change, name="x/Phi-3-mini")
+    source, target = tokenizer_from_hf(folder), derived_tokenizer(folder, tmp_path / "c")
+    assert target.stripped_behind == frozenset()
+    assert [target.encode(text) for text in WHITE] == [source.encode(text) for text in WHITE]
 
 
 def test_a_source_without_eos_is_refused(tmp_path: Path) -> None:

@@ -23,6 +23,10 @@ _GGUF_FIELDS = {
     "beta_fast": "yarn_beta_fast",
     "beta_slow": "yarn_beta_slow",
 }
+#: Keys that llama.cpp reads in some architectures only and passes over in all others (its public loaders).
+READ_IN = {
+    "extrapolation_factor": ("grok",), "beta_fast": ("grok", "mistral3"), "beta_slow": ("grok", "mistral3"),
+}  # fmt: skip
 _NUMBERS = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings", "attention_factor")
 GGUF_TYPES = ("none", "linear", "yarn", "longrope")
 # Fields that say nothing new: the base is compared on its own, defaults of YaRN are the same in both programs.
@@ -56,7 +60,8 @@ def scaling_from_hf(path: Path, declared: Mapping[str, Any]) -> Scaling:
 def scaling_from_gguf(path: Path, metadata: Mapping[str, Any], key: str, entries: Mapping[str, Any] = {}) -> Scaling:
     """What the keys KEY* say; Llama 3 shows by its tensor of divisors. ModelError: unknown type, wrong value.
 
-    llama.cpp takes a factor without a type for linear scaling, also under its old key, and 0 for no factor.
+    llama.cpp takes a factor without a type for linear scaling, also under its old key, and 0 for no factor. A key that
+    it passes over (READ_IN) says nothing: what such a file computes has the default.
     """
     kind, factor = metadata.get(key + "type"), key + "factor"
     if factor not in metadata and (older := metadata.get(key.removesuffix("scaling.") + "scale_linear")) is not None:
@@ -70,6 +75,8 @@ def scaling_from_gguf(path: Path, metadata: Mapping[str, Any], key: str, entries
     fields = {ours: metadata[key + theirs] for ours, theirs in _GGUF_FIELDS.items() if key + theirs in metadata}
     for name, value in fields.items():
         _check_number(path, key + _GGUF_FIELDS[name], value)
+    architecture = key.partition(".")[0]
+    fields = {name: value for name, value in fields.items() if architecture in READ_IN.get(name, (architecture,))}
     if kind == "yarn" and "attention_factor" in fields:
         # llama.cpp multiplies YaRN's usual factor by this key, config.json says the factor itself.
         fields["attention_factor"] *= usual_attention_factor(fields.get("factor", 1.0))

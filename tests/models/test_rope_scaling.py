@@ -78,6 +78,25 @@ def test_one_scaling_in_three_declarations(tmp_path, declared, keys):
 
 
 @pytest.mark.parametrize(
+    ("architecture", "declared", "message"),
+    [
+        ("llama", {}, None),
+        ("llama", {"beta_fast": 16.0}, "beta_fast is None, expected 16.0"),
+        ("qwen2", {"beta_slow": 2.0}, "beta_slow is None, expected 2.0"),
+        ("mistral3", {"beta_fast": 16.0, "beta_slow": 2.0}, None),
+        ("mistral3", {}, "beta_fast is 16.0, expected None"),
+    ],
+)
+def test_keys_that_llama_cpp_passes_over_say_nothing(architecture, declared, message):
+    """The file has the source's own betas (or others): computed are the defaults, but where the loader reads them."""
+    keys = {"type": "yarn", "factor": 4.0, "original_context_length": 32768, "yarn_beta_fast": 16.0}
+    keys |= {"yarn_beta_slow": 2.0} if declared or architecture == "llama" else {}
+    prefix = f"{architecture}.rope.scaling."
+    found = scaling_from_gguf(FILE, {prefix + name: value for name, value in keys.items()}, prefix)
+    assert told(scaling_from_hf(FILE, YARN | declared), found) == (message and f"rope scaling: {message}")
+
+
+@pytest.mark.parametrize(
     ("target", "message"),
     [
         ({}, "rope scaling: factor is None, expected 4.0"),
